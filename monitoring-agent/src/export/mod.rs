@@ -1,0 +1,1 @@
+//! What leaves the agent. Exporters see snapshots and know no source.

@@ -1,0 +1,65 @@
+//! What a source is: something that can be asked for its current numbers.
+//!
+//! A source knows no exporter and no other source. It may block: it runs on a thread of its own,
+//! and one that hangs holds up only itself.
+
+use prometheus::proto::MetricFamily;
+
+/// One family of numbers: host files, a set of kernel programs, a device library.
+pub trait Source: Send {
+    /// Reads the current totals. Called once per collection interval, on the source's own thread.
+    ///
+    /// # Errors
+    ///
+    /// When the numbers could not be read this time. The source's last good batch stays exported,
+    /// its `monitoring_agent_source_up` turns 0, and it is asked again at the next interval.
+    fn collect(&mut self) -> anyhow::Result<Batch>;
+}
+
+/// What a source hands over at a collection. All counts are totals since the source started.
+#[derive(Debug, Default)]
+pub struct Batch {
+    /// The source's metrics, with the catalogue's names.
+    pub families: Vec<MetricFamily>,
+    /// Events that the source could not account for, by reason.
+    pub lost: Vec<(&'static str, u64)>,
+    /// Kernel programs, if the source has any.
+    pub programs: Vec<ProgramState>,
+    /// Kernel maps, if the source has any.
+    pub maps: Vec<MapState>,
+}
+
+/// A kernel program of a source.
+#[derive(Clone, Debug)]
+pub struct ProgramState {
+    /// The program's function name.
+    pub name: String,
+    /// Whether it is attached and counting.
+    pub attached: bool,
+    /// Runs and run time in nanoseconds since loading; 0 unless BPF statistics are switched on.
+    pub runs: u64,
+    /// See `runs`.
+    pub run_ns: u64,
+}
+
+/// A kernel map of a source.
+#[derive(Clone, Debug)]
+pub struct MapState {
+    /// The map's name.
+    pub name: String,
+    /// Entries in use.
+    pub entries: u64,
+    /// Kernel memory, as the kernel accounts for it.
+    pub bytes: u64,
+}
+
+/// Why a source did not start. The caller's decision differs: carry on without it, or report it.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// This kernel, machine or set of privileges has no such thing. Not a fault of the agent.
+    #[error("not available here: {0}")]
+    Unsupported(String),
+    /// It should have worked.
+    #[error("broken: {0:#}")]
+    Broken(#[from] anyhow::Error),
+}

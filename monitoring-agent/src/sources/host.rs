@@ -1,0 +1,1 @@
+//! Source `host`: the node, from /proc and /sys.

@@ -1,0 +1,3 @@
+//! The one visible list of sources.
+
+pub mod host;

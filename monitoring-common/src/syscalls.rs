@@ -1,0 +1,107 @@
+//! Family `syscalls`: counts, errors and durations of system calls.
+
+use crate::histogram::Histogram;
+
+/// Numbers below this are calls of the native table; no architecture comes near it.
+pub const NATIVE_CALLS: u16 = 512;
+
+/// Set in a [`CallKey::syscall`] that counts in the 32-bit table: a call of a 32-bit process.
+pub const COMPAT: u16 = 0x8000;
+
+/// [`CallKey::syscall`] of every number that no table of this machine can hold.
+pub const INVALID: u16 = 0x7fff;
+
+/// Most pairs of system call and agent. A node uses about 150 different calls; beyond the limit
+/// calls are counted in `LOST`. 2,048 entries are about 0.6 MB of kernel memory on each CPU.
+pub const MAX_CALLS: usize = 2_048;
+
+/// Most triples of system call, agent and error number. 4,096 entries take 32 KiB on each CPU.
+pub const MAX_ERRORS: usize = 4_096;
+
+/// What calls are counted under.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(C)]
+pub struct CallKey {
+    /// Number in the native table, or in the 32-bit table with [`COMPAT`] set, or [`INVALID`].
+    pub syscall: u16,
+    /// The caller's agent.
+    pub agent: u16,
+}
+
+const _: () = assert!(size_of::<CallKey>() == 2 + 2);
+
+/// What failed calls are counted under.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(C)]
+pub struct ErrorKey {
+    /// The call.
+    pub call: CallKey,
+    /// The positive error number, from 1 to 4095.
+    pub errno: u32,
+}
+
+const _: () = assert!(size_of::<ErrorKey>() == 4 + 4);
+
+/// One CPU's calls of one [`CallKey`].
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct Calls {
+    /// Completed calls, by duration.
+    pub timed: Histogram,
+    /// Calls without a duration: those that never return (`exit`, `exit_group`), those already
+    /// running when counting began, and those that a seccomp filter refused.
+    pub untimed: u64,
+}
+
+const _: () = assert!(size_of::<Calls>() == size_of::<Histogram>() + 8);
+crate::plain_data!(CallKey, ErrorKey, Calls);
+
+impl Calls {
+    /// No calls.
+    pub const EMPTY: Self = Self {
+        timed: Histogram::EMPTY,
+        untimed: 0,
+    };
+
+    /// All calls, with and without a duration.
+    pub fn count(&self) -> u64 {
+        self.timed.count().wrapping_add(self.untimed)
+    }
+
+    /// Adds another CPU's calls.
+    pub fn merge(&mut self, other: &Self) {
+        self.timed.merge(&other.timed);
+        self.untimed = self.untimed.wrapping_add(other.untimed);
+    }
+}
+
+/// What a task remembers between the entry and the exit of a call. Kernel side only.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct TaskCall {
+    /// Time of entry, or 0 outside a call, or [`UNWATCHED`].
+    pub start_ns: u64,
+    /// The epoch under which `agent` was read; see [`crate::agents::LABEL_EPOCH`].
+    pub epoch: u32,
+    /// The task's agent.
+    pub agent: u16,
+    /// The running call, as in [`CallKey::syscall`].
+    pub syscall: u16,
+}
+
+const _: () = assert!(size_of::<TaskCall>() == 8 + 4 + 2 + 2);
+
+/// [`TaskCall::start_ns`] of a call that the filter leaves out.
+pub const UNWATCHED: u64 = u64::MAX;
+
+/// Slots of the per-CPU array `LOST`.
+pub mod lost {
+    /// The kernel had no memory for a task's state: the call is counted, its duration is not.
+    pub const TASK_STATE: u32 = 0;
+    /// More pairs of call and agent than `MAX_CALLS`: the call is not counted.
+    pub const CALLS_FULL: u32 = 1;
+    /// More triples of call, agent and error than `MAX_ERRORS`: the error is not counted.
+    pub const ERRORS_FULL: u32 = 2;
+    /// The reasons' label values, by slot.
+    pub const REASONS: [&str; 3] = ["task_state", "calls_full", "errors_full"];
+}

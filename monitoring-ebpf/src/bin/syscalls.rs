@@ -1,0 +1,217 @@
+//! Family `syscalls`: every system call of the node, counted and timed in the kernel.
+//!
+//! Two raw tracepoints, the cheapest hooks there are. Nothing per event goes to userspace.
+
+#![no_std]
+#![no_main]
+
+use aya_ebpf::{
+    Global,
+    bindings::{BPF_NOEXIST, pt_regs},
+    btf_maps::PerCpuHashMap,
+    helpers::{bpf_get_current_pid_tgid, bpf_probe_read_kernel, generated::bpf_ktime_get_ns},
+    macros::{btf_map, raw_tracepoint},
+    programs::RawTracePointContext,
+};
+use aya_log_ebpf::debug;
+use monitoring_common::{
+    agents::OTHER,
+    syscalls::{
+        COMPAT, CallKey, Calls, ErrorKey, INVALID, MAX_CALLS, MAX_ERRORS, NATIVE_CALLS, TaskCall,
+        UNWATCHED,
+        lost::{CALLS_FULL, ERRORS_FULL, TASK_STATE},
+    },
+};
+use monitoring_ebpf::{
+    ABSENT,
+    agents::{agent_of, label_epoch},
+    lost::lost,
+    object,
+    task_storage::{Task, TaskStorage},
+};
+
+object!();
+
+/// Counts only calls of watched agents.
+#[unsafe(no_mangle)]
+static WATCHED_ONLY: Global<u32> = Global::new(0);
+
+/// Offset in `task_struct` of the word that tells a 32-bit call, and the bit that tells it.
+#[unsafe(no_mangle)]
+static COMPAT_OFFSET: Global<u32> = Global::new(ABSENT);
+#[unsafe(no_mangle)]
+static COMPAT_MASK: Global<u32> = Global::new(0);
+
+/// Offset in `pt_regs` of the number of the running call.
+#[unsafe(no_mangle)]
+static NUMBER_OFFSET: Global<u32> = Global::new(ABSENT);
+
+/// Numbers of the calls that never return.
+#[unsafe(no_mangle)]
+static EXIT: Global<u32> = Global::new(ABSENT);
+#[unsafe(no_mangle)]
+static EXIT_GROUP: Global<u32> = Global::new(ABSENT);
+
+/// Numbers of the calls that return once more, in the child.
+#[unsafe(no_mangle)]
+static FORKS: Global<[u32; 4]> = Global::new([ABSENT; 4]);
+
+#[btf_map]
+static RUNNING: TaskStorage<TaskCall> = TaskStorage::new();
+
+#[btf_map]
+static CALLS: PerCpuHashMap<CallKey, Calls, MAX_CALLS> = PerCpuHashMap::new();
+
+#[btf_map]
+static ERRORS: PerCpuHashMap<ErrorKey, u64, MAX_ERRORS> = PerCpuHashMap::new();
+
+static NO_CALLS: Calls = Calls::EMPTY;
+
+/// `TP_PROTO(struct pt_regs *regs, long id)`, since 4.17 for raw tracepoints. Runs in the task
+/// that makes the call, with preemption off.
+#[raw_tracepoint(tracepoint = "sys_enter")]
+fn sys_enter(ctx: RawTracePointContext) -> i32 {
+    let task = Task::current();
+    let Some(running) = RUNNING.get_or_create(task) else {
+        lost(TASK_STATE);
+        return 0;
+    };
+    let epoch = label_epoch();
+    if running.epoch != epoch {
+        running.epoch = epoch;
+        running.agent = agent_of(current_pid());
+    }
+    if running.agent == OTHER && WATCHED_ONLY.load() != 0 {
+        running.start_ns = UNWATCHED;
+        return 0;
+    }
+    let number: u64 = ctx.arg(1);
+    let syscall = call_of(number, task);
+    if number == u64::from(EXIT.load()) || number == u64::from(EXIT_GROUP.load()) {
+        count_untimed(CallKey { syscall, agent: running.agent });
+        return 0;
+    }
+    running.syscall = syscall;
+    // SAFETY: the helper has no preconditions.
+    running.start_ns = unsafe { bpf_ktime_get_ns() };
+    0
+}
+
+/// `TP_PROTO(struct pt_regs *regs, long ret)`, since 4.17 for raw tracepoints. Runs in the task
+/// that made the call, with preemption off.
+#[raw_tracepoint(tracepoint = "sys_exit")]
+fn sys_exit(ctx: RawTracePointContext) -> i32 {
+    let result: i64 = ctx.arg(1);
+    let task = Task::current();
+    let Some(running) = RUNNING.get(task).filter(|running| running.start_ns != 0) else {
+        exit_without_enter(&ctx, task, result);
+        return 0;
+    };
+    let start_ns = running.start_ns;
+    running.start_ns = 0;
+    if start_ns == UNWATCHED {
+        return 0;
+    }
+    let key = CallKey { syscall: running.syscall, agent: running.agent };
+    if let Some(calls) = calls_of(key) {
+        // SAFETY: the helper has no preconditions.
+        let now_ns = unsafe { bpf_ktime_get_ns() };
+        calls.timed.observe(now_ns.wrapping_sub(start_ns));
+    }
+    count_error(key, result);
+    0
+}
+
+/// A return without an entry: of a call that was running when counting began, of one that a
+/// seccomp filter refused (the kernel then skips the entry tracepoint), or of a new task from the
+/// `clone` that made it, which is its parent's call and not its own.
+#[inline(never)]
+fn exit_without_enter(ctx: &RawTracePointContext, task: Task, result: i64) {
+    let agent = agent_of(current_pid());
+    if agent == OTHER && WATCHED_ONLY.load() != 0 {
+        return;
+    }
+    let number = number_at_exit(ctx);
+    if result == 0 && FORKS.load().iter().any(|fork| u64::from(*fork) == number) {
+        return;
+    }
+    let key = CallKey { syscall: call_of(number, task), agent };
+    debug!(ctx, "return of system call {} without its entry", number);
+    count_untimed(key);
+    count_error(key, result);
+}
+
+/// The number that the exit tracepoint does not carry.
+#[inline(always)]
+fn number_at_exit(ctx: &RawTracePointContext) -> u64 {
+    let offset = NUMBER_OFFSET.load();
+    if offset == ABSENT {
+        return u64::from(INVALID);
+    }
+    let regs: *const pt_regs = ctx.arg(0);
+    // SAFETY: the tracepoint's first argument is the task's register frame; the read is checked.
+    let number = unsafe { bpf_probe_read_kernel(regs.byte_add(offset as usize).cast::<u32>()) };
+    number.map_or(u64::from(INVALID), u64::from)
+}
+
+/// Number and table in one: numbers of 32-bit processes mean other calls.
+#[inline(always)]
+fn call_of(number: u64, task: Task) -> u16 {
+    if number >= u64::from(NATIVE_CALLS) {
+        return INVALID;
+    }
+    let offset = COMPAT_OFFSET.load();
+    if offset != ABSENT && task.read_u32(offset) & COMPAT_MASK.load() != 0 {
+        return number as u16 | COMPAT;
+    }
+    number as u16
+}
+
+#[inline(always)]
+fn count_untimed(key: CallKey) {
+    if let Some(calls) = calls_of(key) {
+        calls.untimed = calls.untimed.wrapping_add(1);
+    }
+}
+
+/// This CPU's calls of a key, entered at its first use. Counts a loss when the map is full.
+#[inline(always)]
+fn calls_of(key: CallKey) -> Option<&'static mut Calls> {
+    let mut calls = CALLS.get_ptr_mut(key);
+    if calls.is_none() {
+        // Another CPU may be first; its entry serves as well.
+        let _ = CALLS.insert(key, &NO_CALLS, BPF_NOEXIST.into());
+        calls = CALLS.get_ptr_mut(key);
+    }
+    if calls.is_none() {
+        lost(CALLS_FULL);
+    }
+    // SAFETY: the value is this CPU's, and preemption is off while the program runs. Entries are
+    // never removed, so the pointer stays good.
+    calls.map(|calls| unsafe { &mut *calls })
+}
+
+/// Results from -4095 to -1 are errors, as in the kernel's `IS_ERR_VALUE`.
+#[inline(always)]
+fn count_error(call: CallKey, result: i64) {
+    if !(-4095..0).contains(&result) {
+        return;
+    }
+    let key = ErrorKey { call, errno: result.unsigned_abs() as u32 };
+    if let Some(count) = ERRORS.get_ptr_mut(key) {
+        // SAFETY: as in `calls_of`.
+        unsafe { *count += 1 };
+        return;
+    }
+    let _ = ERRORS.insert(key, 0, BPF_NOEXIST.into());
+    match ERRORS.get_ptr_mut(key) {
+        // SAFETY: as in `calls_of`.
+        Some(count) => unsafe { *count += 1 },
+        None => lost(ERRORS_FULL),
+    }
+}
+
+#[inline(always)]
+fn current_pid() -> u32 {
+    (bpf_get_current_pid_tgid() >> 32) as u32
+}

@@ -1,0 +1,86 @@
+//! Per-task storage, which aya-ebpf does not offer yet.
+//!
+//! `BPF_MAP_TYPE_TASK_STORAGE` (since 5.11, in tracing programs since 5.12) hangs a value on the
+//! task itself: found by two loads instead of a hash, and freed by the kernel when the task ends,
+//! so that nothing can leak and no limit can be reached.
+
+use core::ptr;
+
+use aya_ebpf::{
+    bindings::{
+        BPF_F_NO_PREALLOC, BPF_LOCAL_STORAGE_GET_F_CREATE, bpf_map_type::BPF_MAP_TYPE_TASK_STORAGE,
+        task_struct,
+    },
+    helpers::generated::{bpf_get_current_task_btf, bpf_task_storage_get},
+};
+
+/// A value of type `T` for each task. Placed in `.maps`, where the loader reads its BTF.
+#[repr(C)]
+pub struct TaskStorage<T> {
+    r#type: *const [i32; BPF_MAP_TYPE_TASK_STORAGE as usize],
+    key: *const i32,
+    value: *const T,
+    max_entries: *const [i32; 0],
+    map_flags: *const [i32; BPF_F_NO_PREALLOC as usize],
+}
+
+// SAFETY: the pointers are a description for the loader and are never followed.
+unsafe impl<T> Sync for TaskStorage<T> {}
+
+impl<T> TaskStorage<T> {
+    /// The map's description.
+    #[allow(clippy::new_without_default, reason = "a map definition is a static")]
+    pub const fn new() -> Self {
+        Self {
+            r#type: ptr::null(),
+            key: ptr::null(),
+            value: ptr::null(),
+            max_entries: ptr::null(),
+            map_flags: ptr::null(),
+        }
+    }
+
+    /// The task's value, if it has one.
+    #[inline(always)]
+    pub fn get(&'static self, task: Task) -> Option<&'static mut T> {
+        self.lookup(task, 0)
+    }
+
+    /// The task's value, made of zeros if it had none. `None` if the kernel has no memory for it.
+    #[inline(always)]
+    pub fn get_or_create(&'static self, task: Task) -> Option<&'static mut T> {
+        self.lookup(task, BPF_LOCAL_STORAGE_GET_F_CREATE.into())
+    }
+
+    #[inline(always)]
+    fn lookup(&'static self, task: Task, flags: u64) -> Option<&'static mut T> {
+        let map = ptr::from_ref(self).cast_mut().cast();
+        // SAFETY: the verifier knows `task` as the current task. The value belongs to this task,
+        // which runs nothing else while this program runs, so the reference is the only one.
+        unsafe {
+            bpf_task_storage_get(map, task.0, ptr::null_mut(), flags)
+                .cast::<T>()
+                .as_mut()
+        }
+    }
+}
+
+/// The running task.
+#[derive(Clone, Copy)]
+pub struct Task(*mut task_struct);
+
+impl Task {
+    /// The task on whose behalf the program runs. Since 5.11.
+    #[inline(always)]
+    pub fn current() -> Self {
+        // SAFETY: the helper has no preconditions.
+        Self(unsafe { bpf_get_current_task_btf() })
+    }
+
+    /// The 32-bit field at `offset`, which the loader took from the kernel's own BTF.
+    #[inline(always)]
+    pub fn read_u32(self, offset: u32) -> u32 {
+        // SAFETY: the verifier knows the pointer's BTF type and admits only reads inside a field.
+        unsafe { ptr::read_volatile(self.0.byte_add(offset as usize).cast()) }
+    }
+}
