@@ -29,6 +29,8 @@ fn main() -> Result<()> {
         // SAFETY: the build script has one thread at this point.
         unsafe { env::set_var("RUSTC_BOOTSTRAP", crates) };
     }
+    // SAFETY: the build script has one thread at this point.
+    unsafe { env::set_var("CARGO_TERM_QUIET", "true") };
     let toolchain = value("toolchain");
     let toolchain = toolchain.as_deref().map_or(Toolchain::Nightly, Toolchain::Custom);
     let ebpf = root.join("monitoring-ebpf");
