@@ -1,9 +1,39 @@
 //! TOML file, environment and command line → one validated [`Config`]; every error names the key.
 
-use std::{net::SocketAddr, time::Duration};
+//!
+//! Owns what may be configured, its defaults and its limits. Knows nothing of what the values are
+//! for: it starts no source, opens no socket and writes no log; what is worth saying it hands over
+//! as notes.
+//!
+//! [`load`] lays four layers over each other: defaults, then the file, then `MONITORING_*`
+//! variables, then flags. All problems of all layers are reported at once.
+
+mod agents;
+mod document;
+mod endpoint;
+mod layers;
+mod problem;
+mod rules;
+mod settings;
+mod values;
+
+#[cfg(test)]
+mod tests;
+
+use std::{
+    fs,
+    net::{Ipv4Addr, SocketAddr},
+    path::Path,
+    time::Duration,
+};
+
+pub use layers::{DEFAULT_FILE, Loaded, load};
+pub use problem::{ConfigError, Place, Problem};
+pub use rules::Identity;
 
 /// The agent's validated configuration.
 #[derive(Clone, Debug, PartialEq)]
+#[allow(clippy::struct_excessive_bools)] // Each is a switch of the specification, not a state.
 pub struct Config {
     /// Address and port of the metrics endpoint. Port from `metrics_port`, address from
     /// `bind_address`; `--listen` sets both.
@@ -29,7 +59,8 @@ pub struct Config {
     pub tracing_enabled: bool,
     /// Share of traces that are kept, 0 to 1.
     pub trace_sample_rate: f64,
-    /// Where spans go, by OTLP. From `otlp_endpoint`, or translated from `jaeger_endpoint`.
+    /// Where spans go, by OTLP. From `otlp_endpoint`, or translated from `jaeger_endpoint`. A base
+    /// URL without a slash at its end: `/v1/traces` is to be appended. Set even when tracing is off.
     pub otlp_endpoint: Option<String>,
     /// `gpu_monitoring_enabled`.
     pub gpu_monitoring_enabled: bool,
@@ -90,4 +121,61 @@ pub struct SyscallsConfig {
     pub enabled: bool,
     /// Whether only calls of watched agents are counted; filtered in the kernel. Default false.
     pub watched_only: bool,
+}
+
+impl Default for Config {
+    /// What the agent does without a file, a variable or a flag. The node's name and type are this
+    /// machine's.
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 9090)),
+            metrics_path: "/metrics".to_owned(),
+            collection_interval: Duration::from_secs(10),
+            node: host_name(Path::new("/")),
+            node_type: node_type(Path::new("/")),
+            bpf_stats: false,
+            ebpf_debug: false,
+            profiling_enabled: true,
+            profile_sample_rate: 0.1,
+            tracing_enabled: true,
+            trace_sample_rate: 0.01,
+            // The translation of the default `jaeger_endpoint`.
+            otlp_endpoint: Some("http://localhost:4318".to_owned()),
+            gpu_monitoring_enabled: true,
+            gpu_poll_interval: Duration::from_secs(5),
+            metrics_retention_days: 30,
+            agents: agents::defaults(),
+            sources: Sources::default(),
+        }
+    }
+}
+
+impl Default for Sources {
+    fn default() -> Self {
+        Self {
+            host: HostConfig { enabled: true },
+            process: ProcessConfig { enabled: true },
+            syscalls: SyscallsConfig {
+                enabled: true,
+                watched_only: false,
+            },
+        }
+    }
+}
+
+/// The kernel's host name, or `localhost` where it has none or it cannot be read.
+fn host_name(root: &Path) -> String {
+    let name = fs::read(root.join("proc/sys/kernel/hostname")).unwrap_or_default();
+    match String::from_utf8_lossy(&name).trim() {
+        "" | "(none)" => "localhost".to_owned(),
+        name => name.to_owned(),
+    }
+}
+
+/// `gpu` where NVIDIA's driver is loaded or its control device was passed in, else `cpu`.
+fn node_type(root: &Path) -> String {
+    let gpu = ["dev/nvidiactl", "proc/driver/nvidia"]
+        .iter()
+        .any(|trace| root.join(trace).exists());
+    if gpu { "gpu" } else { "cpu" }.to_owned()
 }
