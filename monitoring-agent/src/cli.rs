@@ -17,7 +17,7 @@ use clap::{Args, Parser, Subcommand};
 /// What is not given here is taken from the environment (MONITORING_METRICS_PORT and so on, one
 /// variable for each key of [monitoring]), then from the file, then from the defaults.
 #[derive(Clone, Debug, Parser)]
-#[command(name = "monitoring-agent", version, max_term_width = 100)]
+#[command(name = "monitoring-agent", version)]
 pub struct Cli {
     /// The flags.
     #[command(flatten)]

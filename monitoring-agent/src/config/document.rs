@@ -148,9 +148,13 @@ impl Document<'_> {
 
     /// Reports a fault of this value.
     pub(super) fn report(&mut self, value: &Spanned<DeValue<'_>>, key: &str, fault: Fault) {
-        let source = self.text.get(value.span());
-        self.problems
-            .push(fault.at(self.place(value.span().start), key.to_owned(), source));
+        // Of a table, the source is no more than its header, which is the key once more.
+        let source = match value.get_ref() {
+            DeValue::Table(_) => None,
+            _ => self.text.get(value.span()),
+        };
+        let place = self.place(value.span().start);
+        self.problems.push(fault.at(place, key.to_owned(), source));
     }
 
     /// Reports that something is missing in, or too much for, this value.
@@ -175,10 +179,14 @@ impl Document<'_> {
                 continue;
             }
             let (key, value) = self.key_and_value(line);
-            let cure = if error.message().contains("duplicate") {
-                "keep one of them"
-            } else {
-                "write key = 10, key = true, key = \"text\" or key = [\"text\", \"text\"], one key a line"
+            let cure = match error.message() {
+                message if message.contains("duplicate") => "keep one of them",
+                message if message.contains("quoted") => {
+                    "put quotes around what is not a plain number, for example key = \"10s\""
+                }
+                _ => {
+                    "write key = 10, key = true, key = \"text\" or key = [\"text\"], one key a line"
+                }
             };
             let fault = Fault::new(format!("not TOML: {}", error.message()), cure);
             let place = Place::File {
@@ -193,7 +201,10 @@ impl Document<'_> {
     fn key_and_value(&self, line: usize) -> (String, String) {
         let lines = || self.text.lines().take(line);
         let text = lines().last().unwrap_or_default().trim();
-        let Some((key, value)) = text.split_once('=').filter(|(key, _)| !key.is_empty()) else {
+        let Some((key, value)) = text
+            .split_once(['=', ':'])
+            .filter(|(key, _)| !key.is_empty())
+        else {
             return ("line".to_owned(), text.to_owned());
         };
         let key = shown(key.trim());

@@ -136,8 +136,10 @@ pub(super) fn shown(value: &str) -> String {
             shown.push('…');
             break;
         }
-        if character.is_control() {
-            shown.extend(character.escape_default());
+        // What has no form of its own (a byte order mark, a change of direction) is written out.
+        let escaped = character.escape_debug();
+        if character.is_control() || escaped.len() > 2 {
+            shown.extend(escaped);
         } else {
             shown.push(character);
         }
@@ -223,6 +225,7 @@ mod tests {
         check("http://me:secret@host/x", "http://***@host/x");
         check("http://host/a@b", "http://host/a@b");
         check("me@host", "me@host");
+        check("'a'\u{feff}\u{202e}\\", "'a'\\u{feff}\\u{202e}\\");
         check(&"é".repeat(90), &format!("{}…", "é".repeat(80)));
     }
 }
