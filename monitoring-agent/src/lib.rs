@@ -6,9 +6,11 @@
 
 #![deny(missing_docs)]
 
+pub mod btf;
 pub mod config;
 pub mod export;
 pub mod families;
+pub mod offsets;
 pub mod snapshot;
 pub mod source;
 pub mod sources;
