@@ -6,10 +6,25 @@
 
 #![deny(missing_docs)]
 
+pub mod aggregate;
+pub mod btf;
+pub mod check;
 pub mod cli;
+pub mod collector;
 pub mod config;
+pub mod ebpf_log;
 pub mod export;
 pub mod families;
+pub mod identity;
+pub mod kernel_state;
+pub mod labels;
+pub mod loader;
+pub mod offsets;
+pub mod per_cpu;
+pub mod pins;
+pub mod pipeline;
+pub mod ring;
 pub mod snapshot;
 pub mod source;
 pub mod sources;
+pub mod telemetry;
