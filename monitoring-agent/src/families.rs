@@ -1,6 +1,16 @@
 //! Builds metric families, the interchange between sources and exporters.
 
-use prometheus::proto::{Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType};
+use monitoring_common::histogram::{self, FIRST_EXPONENT};
+use prometheus::proto::{
+    Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType,
+};
+
+/// The first and the last bucket of a duration histogram in the text formats end at 2 to this
+/// power of seconds: about 1 µs and 16 s.
+const TEXT_EXPONENTS: (i32, i32) = (-20, 4);
+
+/// Every second power of two is a bucket in the text formats: few series, a factor of 4 apart.
+const TEXT_STEP: usize = 2;
 
 /// A metric family under construction.
 ///
@@ -87,6 +97,27 @@ impl Family {
         self.0.mut_metric().push(metric);
     }
 
+    /// Adds a kernel histogram of durations, in seconds.
+    ///
+    /// Of the kernel's slots, which are a factor of 2 apart, the text formats get every second
+    /// one as a bucket; each bucket is exact.
+    pub fn push_durations(&mut self, labels: &[(&str, &str)], durations: &histogram::Histogram) {
+        let (first, last) = TEXT_EXPONENTS;
+        let mut cumulative = 0;
+        let ends = durations
+            .slots
+            .iter()
+            .zip(FIRST_EXPONENT..)
+            .filter_map(|(count, exponent)| {
+                cumulative += count;
+                let shown = (first..=last).step_by(TEXT_STEP).any(|end| end == exponent);
+                shown.then(|| (f64::from(exponent).exp2(), cumulative))
+            });
+        let ends: Vec<_> = ends.collect();
+        let sum_seconds = durations.sum_ns as f64 / 1e9;
+        self.push_histogram(labels, ends, durations.count(), sum_seconds);
+    }
+
     /// The finished family. One without samples is not exported.
     pub fn build(self) -> MetricFamily {
         self.0
@@ -101,4 +132,40 @@ fn labelled(labels: &[(&str, &str)]) -> Metric {
         pair
     });
     Metric::from_label(pairs.collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_become_cumulative_buckets() {
+        let mut durations = histogram::Histogram::EMPTY;
+        // 2^-22 s, just over 2^-20 s, exactly 1 s, just over 16 s.
+        for duration_ns in [238, 954, 1_000_000_000, 16_000_000_001] {
+            durations.observe(duration_ns);
+        }
+        let mut family = Family::histogram("h_seconds", "Help.");
+        family.push_durations(&[("a", "b")], &durations);
+        let family = family.build();
+        let histogram = family.get_metric()[0].get_histogram();
+        let counts = histogram
+            .get_bucket()
+            .iter()
+            .map(|b| (b.upper_bound(), b.cumulative_count()));
+        let at = |bound: f64| {
+            counts
+                .clone()
+                .find(|(upper, _)| *upper == bound)
+                .map(|(_, n)| n)
+        };
+        assert_eq!(at(2_f64.powi(-20)), Some(1));
+        assert_eq!(at(2_f64.powi(-18)), Some(2));
+        assert_eq!(at(0.25), Some(2));
+        assert_eq!(at(1.0), Some(3));
+        assert_eq!(at(16.0), Some(3));
+        assert_eq!(counts.count(), 13);
+        assert_eq!(histogram.get_sample_count(), 4);
+        assert_eq!(histogram.get_sample_sum(), 17.000_001_193);
+    }
 }

@@ -1,1 +1,92 @@
-fn main(){}
+//! Parses the command line, runs the agent until a signal, sets the exit code.
+
+use std::{io::IsTerminal as _, process::ExitCode};
+
+use anyhow::Context as _;
+use clap::Parser as _;
+use monitoring_agent::{
+    check,
+    cli::{Cli, Command},
+    config::{self, Config},
+    pipeline::Agent,
+};
+use tokio::signal::unix::{SignalKind, signal};
+use tracing::{info, warn};
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    limit_arenas();
+    match run(&cli) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("monitoring-agent: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
+    let loaded = config::load(&cli.flags, std::env::vars_os())?;
+    tracing_subscriber::fmt()
+        .with_max_level(loaded.log_level)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .init();
+    let config = with_notes(loaded);
+    // One thread is enough: sources have their own, and exporters only render.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("start the tokio runtime")?;
+    let code = runtime.block_on(async {
+        if cli.command == Some(Command::Check) {
+            let report = check::run(&config);
+            print!("{}", report.text);
+            return Ok(ExitCode::from(u8::from(report.working == 0)));
+        }
+        serve(cli, config).await
+    });
+    // A source that hangs must not hold up the end.
+    runtime.shutdown_background();
+    code
+}
+
+async fn serve(cli: &Cli, config: Config) -> anyhow::Result<ExitCode> {
+    let mut hangup = signal(SignalKind::hangup()).context("handle SIGHUP")?;
+    let mut terminate = signal(SignalKind::terminate()).context("handle SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("handle SIGINT")?;
+    let mut agent = Agent::start(config).await?;
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+            _ = hangup.recv() => match config::load(&cli.flags, std::env::vars_os()) {
+                Ok(loaded) => agent.reload(with_notes(loaded)).await,
+                Err(error) => warn!("the old configuration stays in force: {error:#}"),
+            }
+        }
+    }
+    info!("stopping");
+    agent.stop().await;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Logs what the configuration has to say of itself.
+fn with_notes(loaded: config::Loaded) -> Config {
+    if let Some(file) = &loaded.file {
+        info!("configuration from {}", file.display());
+    }
+    for note in &loaded.notes {
+        info!("{note}");
+    }
+    loaded.config
+}
+
+/// Threads of sources allocate little; an arena for each would keep memory apart and unused.
+fn limit_arenas() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: sets a parameter of the allocator before any other thread exists.
+    unsafe {
+        libc::mallopt(libc::M_ARENA_MAX, 2);
+    }
+}

@@ -24,6 +24,11 @@ pub type Latest = tokio::sync::watch::Receiver<Arc<Snapshot>>;
 impl Snapshot {
     /// The snapshot from before the first collection.
     pub fn empty() -> Self {
-        Self { number: 0, taken: Instant::now(), families: Vec::new(), ready: false }
+        Self {
+            number: 0,
+            taken: Instant::now(),
+            families: Vec::new(),
+            ready: false,
+        }
     }
 }

@@ -36,9 +36,9 @@ pub struct ProgramState {
     pub name: String,
     /// Whether it is attached and counting.
     pub attached: bool,
-    /// Runs and run time in nanoseconds since loading; 0 unless BPF statistics are switched on.
+    /// Runs since loading; 0 unless BPF statistics are switched on.
     pub runs: u64,
-    /// See `runs`.
+    /// Time spent in it since loading, in nanoseconds; 0 unless BPF statistics are switched on.
     pub run_ns: u64,
 }
 
@@ -47,9 +47,9 @@ pub struct ProgramState {
 pub struct MapState {
     /// The map's name.
     pub name: String,
-    /// Entries in use.
-    pub entries: u64,
-    /// Kernel memory, as the kernel accounts for it.
+    /// Entries in use, where the source counts them.
+    pub entries: Option<u64>,
+    /// Kernel memory in bytes, as the kernel accounts for it.
     pub bytes: u64,
 }
 

@@ -162,15 +162,10 @@ pub(super) fn address(value: Value<'_>) -> Result<IpAddr, Fault> {
 /// An address and a port to listen on.
 pub(super) fn listen(value: Value<'_>) -> Result<SocketAddr, Fault> {
     let cure =
-        "use ADDRESS:PORT with a port from 1 to 65535, for example 0.0.0.0:9090 or [::1]:9090";
-    let listen: SocketAddr = value
-        .text("an address and a port", cure)?
-        .parse()
-        .map_err(|_| Fault::new("not an IP address and a port", cure))?;
-    if listen.port() == 0 {
-        return Err(Fault::new("port 0", cure));
-    }
-    Ok(listen)
+        "use ADDRESS:PORT, for example 0.0.0.0:9090 or [::1]:9090, or port 0 for any free one";
+    let text = value.text("an address and a port", cure)?;
+    text.parse()
+        .map_err(|_| Fault::new("not an IP address and a port", cure))
 }
 
 /// A label value of at most `longest` characters.

@@ -1,3 +1,57 @@
 //! The one visible list of sources.
 
 pub mod host;
+pub mod process;
+pub mod syscalls;
+
+use std::sync::Arc;
+
+use crate::{
+    config::Config,
+    labels::Labels,
+    loader::SharedMaps,
+    offsets::Offsets,
+    source::{Source, StartError},
+};
+
+/// A source's entry in the list.
+#[derive(Clone, Copy, Debug)]
+pub struct Entry {
+    /// The family's one name.
+    pub name: &'static str,
+    /// Whether the configuration wants it.
+    pub enabled: fn(&Config) -> bool,
+    /// Starts it. Kernel programs count from here on.
+    pub start: fn(&mut StartContext<'_>) -> Result<Box<dyn Source>, StartError>,
+}
+
+/// What a source may use to start. Called on the tokio runtime.
+pub struct StartContext<'a> {
+    /// The validated configuration.
+    pub config: &'a Config,
+    /// The agents' names and processes.
+    pub labels: &'a Arc<Labels>,
+    /// Maps that all kernel objects share.
+    pub shared: &'a mut SharedMaps,
+    /// Field offsets of this kernel.
+    pub offsets: &'a mut Offsets,
+}
+
+/// Every source, in the order of their start: `process` labels what the others count.
+pub const SOURCES: &[Entry] = &[
+    Entry {
+        name: "process",
+        enabled: |config| config.sources.process.enabled,
+        start: process::start,
+    },
+    Entry {
+        name: "syscalls",
+        enabled: |config| config.sources.syscalls.enabled,
+        start: syscalls::start,
+    },
+    Entry {
+        name: "host",
+        enabled: |config| config.sources.host.enabled,
+        start: |context| host::start(context.config),
+    },
+];

@@ -1,0 +1,81 @@
+//! `monitoring-agent check`: what this kernel and these privileges allow, source by source.
+
+use std::{fmt::Write as _, sync::Arc};
+
+use crate::{
+    config::Config,
+    labels::Labels,
+    loader::SharedMaps,
+    offsets::Offsets,
+    source::{Source, StartError},
+    sources::{SOURCES, StartContext},
+};
+
+/// What a check found.
+#[derive(Debug)]
+pub struct Report {
+    /// One line a source, for people.
+    pub text: String,
+    /// Sources that would deliver.
+    pub working: usize,
+}
+
+/// Starts every wanted source for one collection, and stops it again. Must run on a tokio runtime.
+pub fn run(config: &Config) -> Report {
+    let labels = Arc::new(Labels::new(&config.agents));
+    let mut shared = SharedMaps::new();
+    let mut offsets = Offsets::new();
+    let mut report = Report {
+        text: String::new(),
+        working: 0,
+    };
+    for entry in SOURCES {
+        let line = if (entry.enabled)(config) {
+            let started = (entry.start)(&mut StartContext {
+                config,
+                labels: &labels,
+                shared: &mut shared,
+                offsets: &mut offsets,
+            });
+            started.map_or_else(
+                |error| failed(&error),
+                |source| collected(source, &mut report),
+            )
+        } else {
+            format!(
+                "off     switched off by sources.{}.enabled = false",
+                entry.name
+            )
+        };
+        // Writing to a string does not fail.
+        let _ = writeln!(report.text, "{:<10} {line}", entry.name);
+    }
+    report
+}
+
+fn failed(error: &StartError) -> String {
+    match error {
+        StartError::Unsupported(why) => format!("no      {why}"),
+        StartError::Broken(error) => format!("BROKEN  {error:#}"),
+    }
+}
+
+fn collected(mut source: Box<dyn Source>, report: &mut Report) -> String {
+    match source.collect() {
+        Err(error) => format!("BROKEN  it starts, but its numbers cannot be read: {error:#}"),
+        Ok(batch) => {
+            report.working += 1;
+            let missing = batch.programs.iter().filter(|program| !program.attached);
+            let missing: Vec<_> = missing.map(|program| program.name.as_str()).collect();
+            let attached = batch.programs.len() - missing.len();
+            match (batch.programs.len(), &*missing) {
+                (0, _) => format!("ok      {} metrics", batch.families.len()),
+                (_, []) => format!("ok      {attached} programs attached"),
+                (all, _) => {
+                    let missing = missing.join(", ");
+                    format!("partly  {attached} of {all} programs attached; not: {missing}")
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! Reads whole per-CPU hash maps with a few system calls.
+//!
+//! aya reads one entry a call, and opens `/sys/devices/system/cpu/possible` for each: about 10 µs
+//! an entry, where `BPF_MAP_LOOKUP_BATCH` (since 5.6) needs about 1 µs.
+
+use std::{
+    io, mem,
+    os::fd::{AsFd, AsRawFd as _},
+};
+
+use anyhow::Context as _;
+use aya::Pod;
+
+/// Entries asked for at a time. With 128 CPUs and values of 240 bytes this is a buffer of 2 MB.
+const BATCH: usize = 64;
+
+/// `BPF_MAP_LOOKUP_BATCH` of `enum bpf_cmd` in the kernel's `include/uapi/linux/bpf.h`.
+const BPF_MAP_LOOKUP_BATCH: libc::c_int = 24;
+
+/// The `batch` member of `union bpf_attr`.
+#[repr(C)]
+struct BatchAttr {
+    in_batch: u64,
+    out_batch: u64,
+    keys: u64,
+    values: u64,
+    count: u32,
+    map_fd: u32,
+    elem_flags: u64,
+    flags: u64,
+}
+
+/// Reads per-CPU hash maps whose values are of type `V`; keeps its buffers between reads.
+#[derive(Debug)]
+pub struct PerCpuReader<K: Pod, V: Pod> {
+    cpus: usize,
+    keys: Vec<K>,
+    values: Vec<V>,
+}
+
+impl<K: Pod, V: Pod> PerCpuReader<K, V> {
+    /// The kernel hands out per-CPU values at multiples of 8 bytes.
+    const ALIGNED: () = assert!(size_of::<V>() % 8 == 0 && align_of::<V>() <= 8);
+
+    /// A reader for this machine's number of possible CPUs.
+    pub fn new() -> anyhow::Result<Self> {
+        let () = Self::ALIGNED;
+        let cpus = aya::util::nr_cpus()
+            .map_err(|(file, error)| anyhow::Error::new(error).context(format!("read {file}")))?;
+        Ok(Self {
+            cpus,
+            keys: Vec::new(),
+            values: Vec::new(),
+        })
+    }
+
+    /// Hands every entry to `visit`: its key, and its value on each possible CPU.
+    ///
+    /// Entries that kernel programs add meanwhile may or may not be seen.
+    pub fn for_each(
+        &mut self,
+        map: impl AsFd,
+        mut visit: impl FnMut(K, &[V]),
+    ) -> anyhow::Result<()> {
+        let mut position: u64 = 0;
+        let mut first = true;
+        loop {
+            let (read, last) = self.read_batch(map.as_fd(), &mut position, first)?;
+            first = false;
+            for (key, values) in self.keys[..read].iter().zip(self.values.chunks(self.cpus)) {
+                visit(*key, values);
+            }
+            if last {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Fills the buffers; returns how many entries they hold and whether these were the last.
+    fn read_batch(
+        &mut self,
+        map: std::os::fd::BorrowedFd<'_>,
+        position: &mut u64,
+        first: bool,
+    ) -> anyhow::Result<(usize, bool)> {
+        let mut size = self.keys.len().max(BATCH);
+        loop {
+            // SAFETY: `Pod` types are valid when zeroed.
+            self.keys.resize_with(size, || unsafe { mem::zeroed() });
+            // SAFETY: as above.
+            self.values
+                .resize_with(size * self.cpus, || unsafe { mem::zeroed() });
+            let mut attr = BatchAttr {
+                in_batch: if first {
+                    0
+                } else {
+                    &raw const *position as u64
+                },
+                out_batch: &raw mut *position as u64,
+                keys: self.keys.as_mut_ptr() as u64,
+                values: self.values.as_mut_ptr() as u64,
+                count: u32::try_from(size).context("batch size")?,
+                map_fd: u32::try_from(map.as_raw_fd()).context("map descriptor")?,
+                elem_flags: 0,
+                flags: 0,
+            };
+            // SAFETY: the buffers have room for `count` entries; `position` is the hash map's
+            // 4-byte batch token with room to spare; all outlive the call.
+            let result = unsafe {
+                libc::syscall(
+                    libc::SYS_bpf,
+                    BPF_MAP_LOOKUP_BATCH,
+                    &raw mut attr,
+                    size_of::<BatchAttr>(),
+                )
+            };
+            let read = usize::try_from(attr.count).context("batch count")?;
+            if result == 0 {
+                return Ok((read, false));
+            }
+            let error = io::Error::last_os_error();
+            match error.raw_os_error() {
+                Some(libc::ENOENT) => return Ok((read, true)),
+                // One hash bucket holds more entries than the buffers.
+                Some(libc::ENOSPC) => size *= 2,
+                Some(libc::EINTR) => {}
+                _ => return Err(error).context("read a per-CPU map"),
+            }
+        }
+    }
+}

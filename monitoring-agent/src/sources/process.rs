@@ -1,0 +1,137 @@
+//! Source `process`: keeps the agents' labels current as processes come, change and go.
+//!
+//! Executions arrive by ring buffer, because they are rare and need a look into /proc; children
+//! inherit their parent's label in the kernel, without any event.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    thread,
+};
+
+use anyhow::Context as _;
+use aya::include_bytes_aligned;
+use monitoring_common::{
+    agents::AGENT_OF,
+    process::{EXEC, Event, lost},
+};
+use tokio::sync::mpsc;
+use tracing::warn;
+
+use super::StartContext;
+use crate::{
+    ebpf_log, kernel_state,
+    labels::Labels,
+    loader::{self, Attach, Family, Loaded},
+    offsets::ABSENT,
+    ring::{self, Loss},
+    source::{Batch, Source, StartError},
+};
+
+const PROGRAMS: &[Attach] = &[
+    Attach::RawTracepoint("sched_process_fork", "sched_process_fork"),
+    Attach::RawTracepoint("sched_process_exec", "sched_process_exec"),
+];
+
+/// Executions that may wait for their look into /proc: a second's worth at 4,096 a second.
+const WAITING_EVENTS: usize = 4096;
+
+struct Process {
+    loaded: Loaded,
+    labels: Arc<Labels>,
+    ring_loss: Arc<Loss>,
+    /// Events known to be lost at the last scan of all processes.
+    repaired_loss: u64,
+    failures: Arc<AtomicU64>,
+}
+
+/// Loads the family and labels the processes that run already.
+///
+/// # Errors
+///
+/// See [`StartError`].
+pub fn start(context: &mut StartContext<'_>) -> Result<Box<dyn Source>, StartError> {
+    let tgid = loader::field(context.offsets, "task_struct", "tgid")?;
+    let family = Family {
+        name: "process",
+        object: include_bytes_aligned!(concat!(env!("OUT_DIR"), "/process")),
+        globals: vec![("TGID_OFFSET", vec![tgid])],
+        programs: PROGRAMS,
+        debug: context.config.ebpf_debug,
+    };
+    if tgid == ABSENT {
+        return Err(StartError::Unsupported(
+            "task_struct.tgid is not in this kernel's BTF".into(),
+        ));
+    }
+    let mut loaded = loader::load(&family, context.shared)?;
+    if family.debug {
+        ebpf_log::forward(&mut loaded.ebpf)?;
+    }
+    let (events, ring_loss) = ring::read(loaded.take_map("EVENTS")?, WAITING_EVENTS)?;
+    context.labels.adopt(context.shared)?;
+    let labels = Arc::clone(context.labels);
+    let failures = Arc::new(AtomicU64::new(0));
+    follow(events, Arc::clone(&labels), Arc::clone(&failures))?;
+    Ok(Box::new(Process {
+        loaded,
+        labels,
+        ring_loss,
+        repaired_loss: 0,
+        failures,
+    }))
+}
+
+/// Labels executing processes on a thread of its own, which ends with the ring's reader.
+fn follow(
+    mut events: mpsc::Receiver<Event>,
+    labels: Arc<Labels>,
+    failures: Arc<AtomicU64>,
+) -> anyhow::Result<()> {
+    let follower = move || {
+        while let Some(event) = events.blocking_recv() {
+            if event.kind == EXEC
+                && let Err(error) = labels.exec(event.pid)
+            {
+                failures.fetch_add(1, Relaxed);
+                warn!(pid = event.pid, "could not label a process: {error:#}");
+            }
+        }
+    };
+    thread::Builder::new()
+        .name("labels".into())
+        .spawn(follower)
+        .context("start the thread that labels processes")?;
+    Ok(())
+}
+
+impl Source for Process {
+    fn collect(&mut self) -> anyhow::Result<Batch> {
+        let mut lost = kernel_state::lost(&self.loaded.ebpf, &lost::REASONS)?;
+        lost.extend(self.ring_loss.totals());
+        let events_lost = lost.iter().map(|(_, count)| count).sum();
+        if events_lost > self.repaired_loss {
+            // Some executions went unseen, so that any process may wear an old label.
+            self.labels.scan()?;
+            self.repaired_loss = events_lost;
+        }
+        let (programs, recursions) = kernel_state::programs(&self.loaded);
+        lost.push(("recursion", recursions));
+        lost.push(("label_map_full", self.labels.lost()));
+        lost.push(("label_failed", self.failures.load(Relaxed)));
+        let watched = self.labels.sweep()?;
+        let maps = self
+            .labels
+            .with_map(|map| kernel_state::map(AGENT_OF, map.fd(), Some(watched)))
+            .into_iter()
+            .collect();
+        Ok(Batch {
+            families: Vec::new(),
+            lost,
+            programs,
+            maps,
+        })
+    }
+}

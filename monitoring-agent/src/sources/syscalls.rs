@@ -1,0 +1,150 @@
+//! Source `syscalls`: reads what the kernel programs counted, once per interval.
+
+mod machine;
+
+use std::sync::Arc;
+
+use aya::{include_bytes_aligned, maps::MapData};
+use monitoring_common::syscalls::{CallKey, Calls, ErrorKey, lost};
+use prometheus::proto::MetricFamily;
+
+use super::StartContext;
+use crate::{
+    ebpf_log,
+    families::Family as Metrics,
+    kernel_state,
+    labels::Labels,
+    loader::{self, Attach, Family, Loaded},
+    per_cpu::PerCpuReader,
+    source::{Batch, Source, StartError},
+};
+
+const PROGRAMS: &[Attach] = &[
+    Attach::RawTracepoint("sys_exit", "sys_exit"),
+    Attach::RawTracepoint("sys_enter", "sys_enter"),
+];
+
+const CALLS_HELP: &str = "System calls, counted when they return; those that never return (exit, \
+                          exit_group) when they are made. 32-bit calls are named compat_*.";
+const ERRORS_HELP: &str = "System calls that returned an error, by error name.";
+const DURATION_HELP: &str = "Time from entry to return of system calls, waiting included. Calls \
+                             that never return, that a seccomp filter refused, or that ran when \
+                             the agent started are in syscall_total only.";
+
+struct Syscalls {
+    loaded: Loaded,
+    labels: Arc<Labels>,
+    calls: MapData,
+    errors: MapData,
+    call_reader: PerCpuReader<CallKey, Calls>,
+    error_reader: PerCpuReader<ErrorKey, u64>,
+}
+
+/// Loads the family.
+///
+/// # Errors
+///
+/// See [`StartError`].
+pub fn start(context: &mut StartContext<'_>) -> Result<Box<dyn Source>, StartError> {
+    let mut globals = machine::globals(context.offsets)?;
+    globals.push((
+        "WATCHED_ONLY",
+        vec![context.config.sources.syscalls.watched_only.into()],
+    ));
+    let family = Family {
+        name: "syscalls",
+        object: include_bytes_aligned!(concat!(env!("OUT_DIR"), "/syscalls")),
+        globals,
+        programs: PROGRAMS,
+        debug: context.config.ebpf_debug,
+    };
+    let mut loaded = loader::load(&family, context.shared)?;
+    if family.debug {
+        ebpf_log::forward(&mut loaded.ebpf)?;
+    }
+    context.labels.adopt(context.shared)?;
+    let calls = loaded.take_map("CALLS")?;
+    let errors = loaded.take_map("ERRORS")?;
+    Ok(Box::new(Syscalls {
+        labels: Arc::clone(context.labels),
+        calls,
+        errors,
+        call_reader: PerCpuReader::new()?,
+        error_reader: PerCpuReader::new()?,
+        loaded,
+    }))
+}
+
+impl Source for Syscalls {
+    fn collect(&mut self) -> anyhow::Result<Batch> {
+        let names = self.labels.names();
+        let (mut families, calls) = self.collect_calls(&names)?;
+        let (errors_family, errors) = self.collect_errors(&names)?;
+        families.push(errors_family);
+        let (programs, recursions) = kernel_state::programs(&self.loaded);
+        let mut lost = kernel_state::lost(&self.loaded.ebpf, &lost::REASONS)?;
+        lost.push(("recursion", recursions));
+        let maps = vec![
+            kernel_state::map("CALLS", self.calls.fd(), Some(calls)),
+            kernel_state::map("ERRORS", self.errors.fd(), Some(errors)),
+        ];
+        Ok(Batch {
+            families,
+            lost,
+            programs,
+            maps,
+        })
+    }
+}
+
+impl Syscalls {
+    /// Counters and histograms of all calls, and the number of entries in the map.
+    fn collect_calls(&mut self, agents: &[String]) -> anyhow::Result<(Vec<MetricFamily>, u64)> {
+        let mut all = Vec::new();
+        self.call_reader.for_each(self.calls.fd(), |key, per_cpu| {
+            let mut sum = Calls::EMPTY;
+            per_cpu.iter().for_each(|calls| sum.merge(calls));
+            all.push((key, sum));
+        })?;
+        all.sort_unstable_by_key(|(key, _)| (key.agent, key.syscall));
+        let mut counts = Metrics::counter("syscall_total", CALLS_HELP);
+        let mut durations = Metrics::histogram("syscall_duration_seconds", DURATION_HELP);
+        for (key, calls) in &all {
+            let name = machine::name(key.syscall);
+            let labels = [("agent", agent_name(agents, *key)), ("syscall", &*name)];
+            counts.push(&labels, calls.count() as f64);
+            if calls.timed.count() > 0 {
+                durations.push_durations(&labels, &calls.timed);
+            }
+        }
+        Ok((vec![counts.build(), durations.build()], all.len() as u64))
+    }
+
+    /// Counters of all failed calls, and the number of entries in the map.
+    fn collect_errors(&mut self, agents: &[String]) -> anyhow::Result<(MetricFamily, u64)> {
+        let mut all = Vec::new();
+        self.error_reader
+            .for_each(self.errors.fd(), |key, per_cpu| {
+                all.push((key, per_cpu.iter().sum::<u64>()));
+            })?;
+        all.sort_unstable_by_key(|(key, _)| (key.call.agent, key.call.syscall, key.errno));
+        let mut errors = Metrics::counter("syscall_errors_total", ERRORS_HELP);
+        for (key, count) in &all {
+            let name = machine::name(key.call.syscall);
+            let errno = machine::errno(key.errno);
+            let agent = agent_name(agents, key.call);
+            errors.push(
+                &[("agent", agent), ("errno", &*errno), ("syscall", &*name)],
+                *count as f64,
+            );
+        }
+        Ok((errors.build(), all.len() as u64))
+    }
+}
+
+fn agent_name(agents: &[String], key: CallKey) -> &str {
+    // The kernel knows only numbers that `labels` gave out.
+    agents
+        .get(usize::from(key.agent))
+        .map_or("unknown", String::as_str)
+}

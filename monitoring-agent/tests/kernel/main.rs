@@ -1,0 +1,10 @@
+//! The kernel suite: real programs in the running kernel, known work, exact counts, zero losses.
+//!
+//! Needs root and nothing else, so that the same binary also runs in a bare guest with another
+//! kernel. Its tests share the node's tracepoints and run one at a time (`--test-threads=1`).
+
+mod node;
+mod process;
+mod shutdown;
+mod syscalls;
+mod work;

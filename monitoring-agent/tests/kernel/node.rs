@@ -1,0 +1,141 @@
+//! A node with chosen sources running, and questions to ask of it.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use monitoring_agent::{
+    config::{AgentRule, Config},
+    labels::Labels,
+    loader::SharedMaps,
+    offsets::Offsets,
+    source::{Batch, Source},
+    sources::{SOURCES, StartContext},
+};
+use prometheus::proto::{Metric, MetricFamily};
+use tokio::runtime::Runtime;
+
+/// The agent that this test process belongs to.
+pub const ME: &str = "kernel-suite";
+
+/// How long a test waits for something that the kernel does on its own time. Generous, because a
+/// guest without hardware virtualisation is a hundred times slower.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Running sources; they stop when it is dropped.
+pub struct Node {
+    pub labels: Arc<Labels>,
+    sources: Vec<(&'static str, Box<dyn Source>)>,
+    // Last, so that it outlives what runs on it.
+    _runtime: Runtime,
+}
+
+impl Node {
+    /// Starts sources that label this process [`ME`].
+    pub fn start(names: &[&str]) -> Self {
+        Self::with(names, |_| {})
+    }
+
+    /// Starts sources by a changed configuration.
+    pub fn with(names: &[&str], change: impl FnOnce(&mut Config)) -> Self {
+        let mut config = Config {
+            agents: vec![me()],
+            ..Config::default()
+        };
+        change(&mut config);
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .unwrap();
+        let labels = Arc::new(Labels::new(&config.agents));
+        let mut context = StartContext {
+            config: &config,
+            labels: &labels,
+            shared: &mut SharedMaps::new(),
+            offsets: &mut Offsets::new(),
+        };
+        let _inside = runtime.enter();
+        let wanted = SOURCES.iter().filter(|entry| names.contains(&entry.name));
+        let started = wanted.map(|entry| {
+            let source = (entry.start)(&mut context);
+            (
+                entry.name,
+                source.unwrap_or_else(|error| panic!("{}: {error}", entry.name)),
+            )
+        });
+        let sources: Vec<_> = started.collect();
+        assert_eq!(sources.len(), names.len(), "an unknown source in {names:?}");
+        drop(_inside);
+        Self {
+            labels,
+            sources,
+            _runtime: runtime,
+        }
+    }
+
+    /// A source's current numbers.
+    pub fn collect(&mut self, source: &str) -> Batch {
+        let (_, source) = self
+            .sources
+            .iter_mut()
+            .find(|(name, _)| *name == source)
+            .unwrap();
+        source.collect().unwrap()
+    }
+}
+
+/// The rule that matches this test process.
+pub fn me() -> AgentRule {
+    let exe = std::env::current_exe().unwrap();
+    let exe = glob::Pattern::escape(exe.to_str().unwrap());
+    AgentRule {
+        name: ME.to_owned(),
+        comm: Vec::new(),
+        exe: vec![glob::Pattern::new(&exe).unwrap()],
+        cgroup: Vec::new(),
+        environment: Vec::new(),
+    }
+}
+
+/// A batch's sample with exactly these labels, if there is one.
+pub fn sample<'a>(batch: &'a Batch, name: &str, labels: &[(&str, &str)]) -> Option<&'a Metric> {
+    let family: &MetricFamily = batch.families.iter().find(|family| family.name() == name)?;
+    family.get_metric().iter().find(|metric| {
+        let pairs = metric.get_label();
+        let has = |(name, value): &(&str, &str)| {
+            pairs
+                .iter()
+                .any(|pair| pair.name() == *name && pair.value() == *value)
+        };
+        pairs.len() == labels.len() && labels.iter().all(has)
+    })
+}
+
+/// A counter's value; 0 when it has no such sample yet.
+pub fn counter(batch: &Batch, name: &str, labels: &[(&str, &str)]) -> u64 {
+    sample(batch, name, labels).map_or(0, |metric| metric.get_counter().get_value() as u64)
+}
+
+/// All losses of a batch that are not zero.
+pub fn losses(batch: &Batch) -> Vec<(&'static str, u64)> {
+    batch
+        .lost
+        .iter()
+        .copied()
+        .filter(|(_, count)| *count > 0)
+        .collect()
+}
+
+/// Polls until `done` returns something.
+pub fn poll_until<T>(what: &str, mut done: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(value) = done() {
+            return value;
+        }
+        assert!(Instant::now() < deadline, "not within {PATIENCE:?}: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}

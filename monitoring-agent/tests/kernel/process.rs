@@ -1,0 +1,151 @@
+//! Family `process`: labels follow processes from their first instruction on.
+
+use std::{
+    os::unix::process::CommandExt as _,
+    path::PathBuf,
+    process::{Child, Command},
+};
+
+use monitoring_agent::config::AgentRule;
+
+use crate::{
+    node::{ME, Node, losses, me, poll_until},
+    work,
+};
+
+/// A program that waits, under another name; gone with the test.
+struct Sleeper {
+    child: Child,
+    _folder: tempfile::TempDir,
+}
+
+impl Sleeper {
+    fn start(name: &str, environment: &[(&str, &str)]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let program: PathBuf = folder.path().join(name);
+        std::fs::copy("/bin/sleep", &program).unwrap();
+        let mut command = Command::new(&program);
+        command
+            .arg0("sleep")
+            .arg("600")
+            .envs(environment.iter().copied());
+        Self {
+            child: command.spawn().unwrap(),
+            _folder: folder,
+        }
+    }
+}
+
+impl Drop for Sleeper {
+    fn drop(&mut self) {
+        // Ends the process that `start` made; it may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn rule(name: &str, exe: &[&str], environment: &[&str]) -> AgentRule {
+    let globs = |texts: &[&str]| {
+        texts
+            .iter()
+            .map(|text| glob::Pattern::new(text).unwrap())
+            .collect()
+    };
+    AgentRule {
+        name: name.to_owned(),
+        comm: Vec::new(),
+        exe: globs(exe),
+        cgroup: Vec::new(),
+        environment: globs(environment),
+    }
+}
+
+fn watch_all(config: &mut monitoring_agent::config::Config) {
+    config.agents = vec![
+        me(),
+        rule("by-name", &["swarmlet-*"], &[]),
+        rule("by-environment", &[], &["SWARM_ROLE=worker"]),
+    ];
+}
+
+#[test]
+fn processes_that_run_already() {
+    let by_name = Sleeper::start("swarmlet-1", &[]);
+    let node = Node::with(&["process"], watch_all);
+    let agent_of = |pid| node.labels.agent_of(pid);
+    // Between fork and exec the child is this process; the event of its exec settles it.
+    poll_until("the label of a running process", || {
+        (agent_of(by_name.child.id())? == "by-name").then_some(())
+    });
+    assert_eq!(agent_of(std::process::id()).as_deref(), Some(ME));
+    assert_eq!(agent_of(1), None);
+}
+
+#[test]
+fn processes_that_start_later() {
+    let mut node = Node::with(&["process"], watch_all);
+    let by_name = Sleeper::start("swarmlet-2", &[]);
+    let by_environment = Sleeper::start("anything", &[("SWARM_ROLE", "worker")]);
+    let unwatched = Sleeper::start("unwatched", &[("SWARM_ROLE", "keeper")]);
+    let becomes = |pid: u32, want: Option<&str>| {
+        poll_until("a label after exec", || {
+            (node.labels.agent_of(pid).as_deref() == want).then_some(())
+        });
+    };
+    becomes(by_name.child.id(), Some("by-name"));
+    becomes(by_environment.child.id(), Some("by-environment"));
+    // It began as a copy of this process, with this process's label.
+    becomes(unwatched.child.id(), None);
+    assert_eq!(losses(&node.collect("process")), []);
+}
+
+#[test]
+fn a_label_ends_with_its_process() {
+    let mut node = Node::with(&["process"], watch_all);
+    let sleeper = Sleeper::start("swarmlet-3", &[]);
+    let pid = sleeper.child.id();
+    poll_until("the label", || {
+        (node.labels.agent_of(pid)? == "by-name").then_some(())
+    });
+    drop(sleeper);
+    let batch = node.collect("process");
+    assert_eq!(node.labels.agent_of(pid), None);
+    assert_eq!(losses(&batch), []);
+}
+
+#[test]
+fn new_rules_label_running_processes() {
+    let node = Node::start(&["process"]);
+    let sleeper = Sleeper::start("swarmlet-4", &[]);
+    let pid = sleeper.child.id();
+    poll_until("no label by the old rules", || {
+        node.labels.agent_of(pid).is_none().then_some(())
+    });
+    node.labels
+        .reload(&[me(), rule("by-name", &["swarmlet-*"], &[])])
+        .unwrap();
+    assert_eq!(node.labels.agent_of(pid).as_deref(), Some("by-name"));
+    node.labels.reload(&[me()]).unwrap();
+    assert_eq!(node.labels.agent_of(pid), None);
+}
+
+#[test]
+fn a_storm_of_processes_loses_nothing_or_says_so() {
+    let mut node = Node::with(&["process"], watch_all);
+    for _ in 0..300 {
+        assert_eq!(work::in_fork(|| ()), 0);
+    }
+    let statuses = (0..100).map(|_| Command::new("/bin/true").status().unwrap());
+    assert!(statuses.into_iter().all(|status| status.success()));
+    let batch = node.collect("process");
+    assert_eq!(losses(&batch), []);
+    assert!(
+        batch.programs.iter().all(|program| program.attached),
+        "{:?}",
+        batch.programs
+    );
+    assert_eq!(
+        node.labels.agent_of(std::process::id()).as_deref(),
+        Some(ME)
+    );
+}

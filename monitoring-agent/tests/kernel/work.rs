@@ -1,0 +1,135 @@
+//! Known work: system calls whose number is known exactly.
+
+use std::{io, sync::Mutex, thread};
+
+/// Calls `getppid`, which does nothing else and which nothing else here calls.
+pub fn getppid(times: u64) {
+    for _ in 0..times {
+        // SAFETY: the call has no arguments and cannot fail.
+        unsafe { libc::syscall(libc::SYS_getppid) };
+    }
+}
+
+/// Calls `getppid` from several threads at once, pinned to the CPUs in turn.
+pub fn getppid_on_all_cpus(threads: usize, times_each: u64) {
+    let cpus = thread::available_parallelism().unwrap().get();
+    let threads: Vec<_> = (0..threads)
+        .map(|number| {
+            thread::spawn(move || {
+                pin_to(number % cpus);
+                getppid(times_each);
+            })
+        })
+        .collect();
+    threads
+        .into_iter()
+        .for_each(|thread| thread.join().unwrap());
+}
+
+fn pin_to(cpu: usize) {
+    // SAFETY: the set is a plain bit field, and `cpu` is within it.
+    let result = unsafe {
+        let mut set = std::mem::zeroed::<libc::cpu_set_t>();
+        libc::CPU_SET(cpu, &mut set);
+        libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &raw const set)
+    };
+    assert_eq!(result, 0, "{}", io::Error::last_os_error());
+}
+
+/// Runs `child` in a forked process and returns how that ended: what `waitpid` says.
+///
+/// `child` may only make system calls: after a fork of a process with threads nothing else is
+/// safe. It ends with `_exit(0)` when it returns.
+pub fn in_fork(child: impl FnOnce()) -> i32 {
+    // SAFETY: the child makes system calls only, as the caller promises, and never returns.
+    match unsafe { libc::fork() } {
+        -1 => panic!("fork: {}", io::Error::last_os_error()),
+        0 => {
+            child();
+            // SAFETY: ends the child without running the parent's exit handlers.
+            unsafe { libc::_exit(0) }
+        }
+        pid => {
+            let mut status = 0;
+            // SAFETY: waits for the child made above.
+            assert_eq!(unsafe { libc::waitpid(pid, &raw mut status, 0) }, pid);
+            status
+        }
+    }
+}
+
+/// A seccomp filter for the calling process, for good: the calls in `refused` fail with the error
+/// number that is their first argument; everything else is allowed.
+pub fn refuse_with_first_argument(refused: [libc::c_long; 2]) {
+    let statement = |code: u32, k: u32| libc::sock_filter {
+        code: code as u16,
+        jt: 0,
+        jf: 0,
+        k,
+    };
+    let jump = |k: u32, jt: u8, jf: u8| libc::sock_filter {
+        code: (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16,
+        jt,
+        jf,
+        k,
+    };
+    let load = libc::BPF_LD | libc::BPF_W | libc::BPF_ABS;
+    // struct seccomp_data: the number at 0, the first argument's low half at 16.
+    let mut program = [
+        statement(load, 0),
+        jump(refused[0] as u32, 1, 0),
+        jump(refused[1] as u32, 0, 3),
+        statement(load, 16),
+        statement(
+            libc::BPF_ALU | libc::BPF_OR | libc::BPF_K,
+            libc::SECCOMP_RET_ERRNO,
+        ),
+        // BPF_RET | BPF_A: return the accumulator.
+        statement(0x16, 0),
+        statement(libc::BPF_RET | libc::BPF_K, libc::SECCOMP_RET_ALLOW),
+    ];
+    let filter = libc::sock_fprog {
+        len: program.len() as u16,
+        filter: program.as_mut_ptr(),
+    };
+    // SAFETY: the program lives across the call, which copies it.
+    unsafe {
+        libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+        if libc::prctl(
+            libc::PR_SET_SECCOMP,
+            libc::SECCOMP_MODE_FILTER,
+            &raw const filter,
+        ) != 0
+        {
+            libc::_exit(9);
+        }
+    }
+}
+
+static LINES: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+struct Capture;
+
+impl log::Log for Capture {
+    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        LINES.lock().unwrap().push(record.args().to_string());
+    }
+
+    fn flush(&self) {}
+}
+
+/// Keeps what is logged from now on.
+pub fn capture_log() {
+    // Another test may have done it.
+    let _ = log::set_logger(&Capture);
+    log::set_max_level(log::LevelFilter::Debug);
+}
+
+/// What was logged since the last time.
+pub fn captured() -> Vec<String> {
+    std::mem::take(&mut LINES.lock().unwrap())
+}
