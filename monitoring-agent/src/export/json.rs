@@ -30,7 +30,7 @@ use super::render::{AGE_HELP, AGE_NAME, exportable};
 /// Everything up to the age, which [`tail`] completes.
 pub(super) fn shared(families: &[MetricFamily]) -> Vec<u8> {
     let mut json = vec![b'['];
-    for family in families.iter().filter(exportable) {
+    for family in families.iter().filter(|family| exportable(family)) {
         serde_json::to_writer(&mut json, &FamilyJson(family))
             .expect("keys are strings, and a Vec takes every write");
         json.push(b',');

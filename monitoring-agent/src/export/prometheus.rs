@@ -9,7 +9,7 @@ use super::render::{AGE_HELP, AGE_NAME, exportable};
 /// Everything up to the value of the last sample's line, which [`tail`] completes.
 pub(super) fn shared(families: &[MetricFamily]) -> Vec<u8> {
     let mut text = String::new();
-    for family in families.iter().filter(exportable) {
+    for family in families.iter().filter(|family| exportable(family)) {
         TextEncoder::new()
             .encode_utf8(std::slice::from_ref(family), &mut text)
             .expect("an exportable family has a name and samples, and a String takes every write");

@@ -105,7 +105,7 @@ impl Renders {
 /// Whether a family can be written at all. Sources deliver only such; one that slipped through
 /// must not take the whole scrape with it: the encoder refuses a family without samples, has no
 /// notion of untyped ones, and a name that comes twice makes a scrape invalid.
-pub(super) fn exportable(family: &&MetricFamily) -> bool {
+pub(super) fn exportable(family: &MetricFamily) -> bool {
     use MetricType::{COUNTER, GAUGE, HISTOGRAM};
     matches!(family.get_field_type(), COUNTER | GAUGE | HISTOGRAM)
         && !family.get_metric().is_empty()

@@ -154,8 +154,7 @@ fn check_status(server: &Server, request: &str, want: &str) {
     assert_eq!(
         start.get(9..12).unwrap_or(""),
         want,
-        "{:.80?}: {answer:?}",
-        request
+        "{request:.80?}: {answer:?}"
     );
     assert_eq!(answer.matches("HTTP/1.1 ").count(), 1, "{answer}");
 }

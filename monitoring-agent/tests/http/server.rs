@@ -17,21 +17,21 @@ use monitoring_agent::{
 use tokio::sync::{oneshot, watch};
 
 /// Longer than anything here may take, and shorter than anybody's patience.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
-pub struct Server {
-    pub addr: SocketAddr,
-    pub stats: Arc<HttpStats>,
+pub(crate) struct Server {
+    pub(crate) addr: SocketAddr,
+    pub(crate) stats: Arc<HttpStats>,
     shutdown: Option<oneshot::Sender<()>>,
     thread: Option<thread::JoinHandle<()>>,
 }
 
 impl Server {
-    pub fn start(options: HttpOptions) -> Self {
+    pub(crate) fn start(options: HttpOptions) -> Self {
         Self::serving(options, small_snapshot())
     }
 
-    pub fn serving(options: HttpOptions, snapshot: Snapshot) -> Self {
+    pub(crate) fn serving(options: HttpOptions, snapshot: Snapshot) -> Self {
         let (shutdown, stop) = oneshot::channel::<()>();
         let (send_addr, addr) = mpsc::channel();
         let stats = Arc::new(HttpStats::default());
@@ -45,7 +45,7 @@ impl Server {
                 let listener = bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
                 send_addr.send(listener.local_addr().unwrap()).unwrap();
                 serve(listener, options, latest, thread_stats, async {
-                    _ = stop.await
+                    _ = stop.await;
                 })
                 .await;
             });
@@ -61,24 +61,24 @@ impl Server {
         }
     }
 
-    pub fn connect(&self) -> Client {
+    pub(crate) fn connect(&self) -> Client {
         Client::connect(self.addr)
     }
 
     /// One request on a connection of its own.
-    pub fn get(&self, path: &str) -> Reply {
+    pub(crate) fn get(&self, path: &str) -> Reply {
         let mut client = self.connect();
         client.send(format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n"));
         client.reply()
     }
 
     /// Asks the server to stop, without waiting for it.
-    pub fn ask_to_stop(&mut self) {
+    pub(crate) fn ask_to_stop(&mut self) {
         self.shutdown.take().map(|shutdown| shutdown.send(()));
     }
 
     /// Stops the server and says how long it took.
-    pub fn stop(mut self) -> Duration {
+    pub(crate) fn stop(mut self) -> Duration {
         let asked = Instant::now();
         self.ask_to_stop();
         self.thread
@@ -99,7 +99,7 @@ impl Drop for Server {
     }
 }
 
-pub fn small_snapshot() -> Snapshot {
+pub(crate) fn small_snapshot() -> Snapshot {
     let families = vec![
         Family::counter("hostile_total", "Help with a \\ and\na line.")
             .with(&[("comm", "a\"b\\c\nd\u{fffd}")], 1.0)
@@ -115,7 +115,7 @@ pub fn small_snapshot() -> Snapshot {
 }
 
 /// A snapshot whose text is larger than what the sockets between server and client can hold.
-pub fn large_snapshot() -> Snapshot {
+pub(crate) fn large_snapshot() -> Snapshot {
     let mut family = Family::gauge("large", "");
     let value = "v".repeat(1000);
     for number in 0..16_000 {
@@ -128,7 +128,7 @@ pub fn large_snapshot() -> Snapshot {
 }
 
 /// Waits until `condition` holds.
-pub fn until(what: &str, mut condition: impl FnMut() -> bool) {
+pub(crate) fn until(what: &str, mut condition: impl FnMut() -> bool) {
     let deadline = Instant::now() + PATIENCE;
     while !condition() {
         assert!(Instant::now() < deadline, "still not so: {what}");
@@ -136,20 +136,20 @@ pub fn until(what: &str, mut condition: impl FnMut() -> bool) {
     }
 }
 
-pub struct Client {
-    pub stream: TcpStream,
+pub(crate) struct Client {
+    pub(crate) stream: TcpStream,
     unread: Vec<u8>,
 }
 
 #[derive(Debug)]
-pub struct Reply {
-    pub status: u16,
-    pub head: String,
-    pub body: Vec<u8>,
+pub(crate) struct Reply {
+    pub(crate) status: u16,
+    pub(crate) head: String,
+    pub(crate) body: Vec<u8>,
 }
 
 impl Client {
-    pub fn connect(addr: SocketAddr) -> Self {
+    pub(crate) fn connect(addr: SocketAddr) -> Self {
         let stream = TcpStream::connect_timeout(&addr, PATIENCE).expect("the server accepts");
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
@@ -159,12 +159,12 @@ impl Client {
         }
     }
 
-    pub fn send(&mut self, bytes: impl AsRef<[u8]>) {
+    pub(crate) fn send(&mut self, bytes: impl AsRef<[u8]>) {
         self.stream.write_all(bytes.as_ref()).unwrap();
     }
 
     /// The answer to a request other than HEAD.
-    pub fn reply(&mut self) -> Reply {
+    pub(crate) fn reply(&mut self) -> Reply {
         let mut reply = self.head();
         let length: usize = reply.header("content-length").unwrap().parse().unwrap();
         while self.unread.len() < length {
@@ -175,7 +175,7 @@ impl Client {
     }
 
     /// The head of an answer, which is all there is to HEAD.
-    pub fn head(&mut self) -> Reply {
+    pub(crate) fn head(&mut self) -> Reply {
         let end = loop {
             if let Some(at) = self
                 .unread
@@ -202,7 +202,7 @@ impl Client {
     }
 
     /// What comes until the server closes the connection; fails if it does not.
-    pub fn rest(mut self) -> Vec<u8> {
+    pub(crate) fn rest(mut self) -> Vec<u8> {
         loop {
             match self.read_some() {
                 Ok(0) => return self.unread,
@@ -214,12 +214,12 @@ impl Client {
     }
 
     /// Whether at least so many bytes come until the server closes the connection.
-    pub fn rest_until(self, bytes: usize) -> bool {
+    pub(crate) fn rest_until(self, bytes: usize) -> bool {
         self.rest().len() >= bytes
     }
 
     /// Sends what can be sent, says that this is all, and reads what comes until the end.
-    pub fn exchange(mut self, bytes: &[u8]) -> Vec<u8> {
+    pub(crate) fn exchange(mut self, bytes: &[u8]) -> Vec<u8> {
         // A server that has seen enough may close before it was told everything.
         _ = self.stream.write_all(bytes);
         _ = self.stream.shutdown(Shutdown::Write);
@@ -227,7 +227,7 @@ impl Client {
     }
 
     fn read_some(&mut self) -> io::Result<usize> {
-        let mut chunk = [0; 65_536];
+        let mut chunk = [0; 16_384];
         let length = self.stream.read(&mut chunk)?;
         self.unread.extend(&chunk[..length]);
         Ok(length)
@@ -235,14 +235,14 @@ impl Client {
 }
 
 impl Reply {
-    pub fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         let mut lines = self.head.lines().filter_map(|line| line.split_once(": "));
         lines
             .find(|(found, _)| found.eq_ignore_ascii_case(name))
             .map(|(_, value)| value)
     }
 
-    pub fn text(&self) -> &str {
+    pub(crate) fn text(&self) -> &str {
         str::from_utf8(&self.body).unwrap()
     }
 }

@@ -138,14 +138,26 @@ pub(super) async fn drive(
     // Answers are written whole; waiting for more to fill a packet would only delay them.
     // Where it fails the connection is broken, and the first read says so.
     _ = stream.set_nodelay(true);
-    // hyper's buffers are made only for connections that say something.
+    let mut first_byte = [0];
     tokio::select! {
-        ready = stream.readable() => if ready.is_err() {
+        // Not `readable`, which takes every accepted connection for readable at first.
+        peeked = stream.peek(&mut first_byte) => if peeked.is_err() {
             return End::Closed;
         },
         () = sleep_until(activity.deadline(&site.options)) => return End::TimedOut,
         _ = closing.changed() => return End::Closed,
     }
+    // This and hyper's buffers are the most that a connection costs: only those that say
+    // something do.
+    Box::pin(serve_requests(stream, activity, site, closing)).await
+}
+
+async fn serve_requests(
+    stream: TcpStream,
+    activity: Arc<Activity>,
+    site: Arc<Site>,
+    mut closing: watch::Receiver<()>,
+) -> End {
     let service = service_fn(|request: Request<Incoming>| {
         std::future::ready(Ok::<_, std::convert::Infallible>(
             site.answer(&request, &activity),
