@@ -1,6 +1,7 @@
 //! Clients that take time, or too many connections; and the end of the server.
 
 use std::{
+    fs::File,
     io::{BufRead as _, BufReader, Read as _, Write as _},
     net::TcpStream,
     process::{Command, Stdio},
@@ -170,6 +171,13 @@ fn a_client_that_does_not_read_is_cut_off() {
     assert!(!client.rest_until(16_000_000), "the answer is whole");
 }
 
+/// As `printf … | nc` does.
+#[test]
+fn a_client_that_is_done_with_sending_gets_the_whole_answer() {
+    let server = Server::serving(HttpOptions::default(), large_snapshot());
+    assert!(server.connect().exchange(GET.as_bytes()).len() > 16_000_000);
+}
+
 #[test]
 fn the_scrapers_deadline_bounds_the_writing() {
     let server = Server::serving(HttpOptions::default(), large_snapshot());
@@ -267,10 +275,31 @@ fn descriptors_that_run_out() {
 fn server_with_few_descriptors() {
     let server = Server::start(HttpOptions::default());
     limit_descriptors(40);
+    pauses_between_failed_accepts(&server);
     println!("listening at {}", server.addr);
     _ = std::io::stdin().read(&mut [0]);
     println!(
         "accept errors: {}",
         server.stats.accept_errors.load(Relaxed)
     );
+}
+
+/// Nothing is to be evicted here: the descriptors are all in use elsewhere in the process.
+fn pauses_between_failed_accepts(server: &Server) {
+    let mut files: Vec<File> = std::iter::from_fn(|| File::open("/dev/null").ok()).collect();
+    files.pop();
+    let mut client = server.connect();
+    client.send(GET);
+    let errors = || server.stats.accept_errors.load(Relaxed);
+    until("an accept fails", || errors() >= 1);
+    let first = Instant::now();
+    until("accepts fail again and again", || errors() >= 6);
+    // 5, 10, 20, 40 and 80 ms lie between six attempts.
+    assert!(
+        first.elapsed() >= Duration::from_millis(120),
+        "{:?}",
+        first.elapsed()
+    );
+    drop(files);
+    assert_eq!(client.reply().status, 200);
 }
