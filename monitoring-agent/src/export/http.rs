@@ -1,7 +1,7 @@
 //! The agent's HTTP server: accepts connections, bounds them, and lets them go at shutdown.
 //!
-//! What a request is answered is decided in [`answer`]; what a connection may do, and for how
-//! long, in [`connection`]. Runs on the caller's runtime, of one thread or many, and knows no
+//! What a request is answered is decided in `answer`; what a connection may do, and for how
+//! long, in `connection`. Runs on the caller's runtime, of one thread or many, and knows no
 //! source.
 
 mod answer;
