@@ -88,7 +88,10 @@ fn sys_enter(ctx: RawTracePointContext) -> i32 {
     let number: u64 = ctx.arg(1);
     let syscall = call_of(number, task);
     if number == u64::from(EXIT.load()) || number == u64::from(EXIT_GROUP.load()) {
-        count_untimed(CallKey { syscall, agent: running.agent });
+        count_untimed(CallKey {
+            syscall,
+            agent: running.agent,
+        });
         return 0;
     }
     running.syscall = syscall;
@@ -112,7 +115,10 @@ fn sys_exit(ctx: RawTracePointContext) -> i32 {
     if start_ns == UNWATCHED {
         return 0;
     }
-    let key = CallKey { syscall: running.syscall, agent: running.agent };
+    let key = CallKey {
+        syscall: running.syscall,
+        agent: running.agent,
+    };
     if let Some(calls) = calls_of(key) {
         // SAFETY: the helper has no preconditions.
         let now_ns = unsafe { bpf_ktime_get_ns() };
@@ -135,7 +141,10 @@ fn exit_without_enter(ctx: &RawTracePointContext, task: Task, result: i64) {
     if result == 0 && FORKS.load().iter().any(|fork| u64::from(*fork) == number) {
         return;
     }
-    let key = CallKey { syscall: call_of(number, task), agent };
+    let key = CallKey {
+        syscall: call_of(number, task),
+        agent,
+    };
     debug!(ctx, "return of system call {} without its entry", number);
     count_untimed(key);
     count_error(key, result);
@@ -197,7 +206,10 @@ fn count_error(call: CallKey, result: i64) {
     if !(-4095..0).contains(&result) {
         return;
     }
-    let key = ErrorKey { call, errno: result.unsigned_abs() as u32 };
+    let key = ErrorKey {
+        call,
+        errno: result.unsigned_abs() as u32,
+    };
     if let Some(count) = ERRORS.get_ptr_mut(key) {
         // SAFETY: as in `calls_of`.
         unsafe { *count += 1 };

@@ -1,0 +1,90 @@
+//! Nanoseconds added to a system call, in a loop of the cheapest one there is.
+//!
+//! The conditions take turns, so that whatever else the machine does falls on all of them; the
+//! figure is the median over the rounds. The loop's own CPU time is counted, not wall time.
+
+use crate::process::{Running, free_port};
+
+const ROUNDS: usize = 7;
+const CALLS: u32 = 1_000_000;
+
+/// What the agent does, in bpftrace's words: counts, errors by number, durations.
+const SAME_COUNTING: &str = "
+    tracepoint:raw_syscalls:sys_enter { @start[tid] = nsecs; }
+    tracepoint:raw_syscalls:sys_exit /@start[tid]/ {
+        @durations[args->id] = hist(nsecs - @start[tid]);
+        delete(@start[tid]);
+        if (args->ret < 0) { @errors[args->id, args->ret] = count(); }
+    }";
+
+/// Counts alone: no durations, no errors, one probe.
+const COUNTS_ONLY: &str = "tracepoint:raw_syscalls:sys_enter { @[args->id] = count(); }";
+
+pub(crate) fn measure() {
+    let conditions: [(&str, fn() -> Option<Running>); 4] = [
+        ("nobody watches", || None),
+        ("monitoring-agent: counts, errors, durations", || {
+            Some(Running::agent(free_port(), &[]))
+        }),
+        ("bpftrace, the same counting", || {
+            Some(Running::bpftrace(SAME_COUNTING))
+        }),
+        ("bpftrace, counts alone", || {
+            Some(Running::bpftrace(COUNTS_ONLY))
+        }),
+    ];
+    let mut samples = conditions.map(|_| Vec::new());
+    for round in 0..ROUNDS {
+        // Forwards and backwards in turn: a drift of the machine falls on all alike.
+        let mut order: Vec<_> = (0..conditions.len()).collect();
+        if round % 2 == 1 {
+            order.reverse();
+        }
+        for condition in order {
+            let running = conditions[condition].1();
+            loop_ns();
+            samples[condition].push(loop_ns());
+            drop(running);
+        }
+    }
+    let [base, agent, same, counts] = samples.map(median);
+    println!("ns per getppid, median of {ROUNDS} interleaved rounds of {CALLS} calls");
+    println!("  {:<46}{base:>8.1}", conditions[0].0);
+    for ((name, _), total) in conditions[1..].iter().zip([agent, same, counts]) {
+        println!("  {name:<46}{total:>8.1}  adds {:>7.1}", total - base);
+    }
+    let (ours, same, counts) = (agent - base, same - base, counts - base);
+    println!(
+        "  the agent adds {:.2} of what bpftrace adds for the same counting",
+        ours / same
+    );
+    println!(
+        "  the agent adds {:.2} of what bpftrace adds for counts alone\n",
+        ours / counts
+    );
+}
+
+/// CPU time of one call in this thread.
+fn loop_ns() -> f64 {
+    let begun = thread_cpu_ns();
+    for _ in 0..CALLS {
+        // SAFETY: the call has no arguments.
+        unsafe { libc::syscall(libc::SYS_getppid) };
+    }
+    (thread_cpu_ns() - begun) / f64::from(CALLS)
+}
+
+fn thread_cpu_ns() -> f64 {
+    let mut time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: the result lives across the call.
+    unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) };
+    time.tv_sec as f64 * 1e9 + time.tv_nsec as f64
+}
+
+fn median(mut samples: Vec<f64>) -> f64 {
+    samples.sort_by(f64::total_cmp);
+    samples[samples.len() / 2]
+}

@@ -1,0 +1,17 @@
+//! What watching costs: the node's system calls, CPU time and memory, beside peers that do the
+//! same work, in one run. Needs root and what `cargo xtask setup` installs.
+//!
+//! `cargo bench overhead`, or `cargo xtask bench`.
+
+mod calls;
+mod idle;
+mod process;
+
+fn main() {
+    println!(
+        "monitoring-agent {}: what it costs\n",
+        env!("CARGO_PKG_VERSION")
+    );
+    calls::measure();
+    idle::measure();
+}

@@ -1,0 +1,138 @@
+//! Starts what is measured, reads its cost from /proc, ends it by its process id.
+
+use std::{
+    fs,
+    io::{BufRead as _, BufReader, Read as _, Write as _},
+    net::TcpStream,
+    process::{Child, ChildStdout, Command, Stdio},
+    thread,
+};
+
+/// A running program that ends when dropped.
+pub(crate) struct Running {
+    child: Child,
+    /// Kept open, so that the program can go on to write.
+    _output: Option<BufReader<ChildStdout>>,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let pid = i32::try_from(self.child.id()).expect("a process id");
+        // SAFETY: asks the process that `start` made, and that nobody has waited for, to end.
+        unsafe { libc::kill(pid, libc::SIGTERM) };
+        // Nothing is left to do about a process that cannot be waited for.
+        let _ = self.child.wait();
+    }
+}
+
+impl Running {
+    /// The agent on `port`, ready to be scraped.
+    pub(crate) fn agent(port: u16, arguments: &[&str]) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_monitoring-agent"));
+        command.args([
+            "--listen",
+            &format!("127.0.0.1:{port}"),
+            "--log-level",
+            "error",
+        ]);
+        let running = Self::start(command.args(arguments));
+        wait_for("the agent is ready", || {
+            scrape(port, "/readyz").starts_with("HTTP/1.1 200")
+        });
+        running
+    }
+
+    /// Debian's node_exporter on `port`, ready to be scraped.
+    pub(crate) fn node_exporter(port: u16) -> Self {
+        let mut command = Command::new("prometheus-node-exporter");
+        command
+            .arg(format!("--web.listen-address=127.0.0.1:{port}"))
+            .arg("--log.level=error");
+        let running = Self::start(&mut command);
+        wait_for("node_exporter answers", || {
+            !scrape(port, "/metrics").is_empty()
+        });
+        running
+    }
+
+    /// bpftrace with a script whose `BEGIN` prints `ready`, after its probes are attached.
+    pub(crate) fn bpftrace(script: &str) -> Self {
+        let mut command = Command::new("bpftrace");
+        command.args(["-e", &format!("BEGIN {{ printf(\"ready\\n\"); }} {script}")]);
+        let mut running = Self::start(command.stdout(Stdio::piped()));
+        let mut output = BufReader::new(running.child.stdout.take().expect("a piped stdout"));
+        let mut line = String::new();
+        while line.trim() != "ready" {
+            line.clear();
+            let read = output
+                .read_line(&mut line)
+                .expect("read what bpftrace prints");
+            assert!(read > 0, "bpftrace ended before it was ready");
+        }
+        running._output = Some(output);
+        running
+    }
+
+    fn start(command: &mut Command) -> Self {
+        let program = command.get_program().to_string_lossy().into_owned();
+        let spawned = command.stdin(Stdio::null()).spawn();
+        let child = spawned.unwrap_or_else(|error| {
+            panic!("{program}: {error}; `cargo xtask setup` installs what the benchmarks need")
+        });
+        Self {
+            child,
+            _output: None,
+        }
+    }
+
+    /// CPU time of all its threads so far, in nanoseconds, as the scheduler counts it.
+    pub(crate) fn cpu_ns(&self) -> u64 {
+        let folder = format!("/proc/{}/task", self.child.id());
+        let tasks = fs::read_dir(folder)
+            .expect("the process runs")
+            .map_while(Result::ok);
+        let times = tasks.filter_map(|task| fs::read_to_string(task.path().join("schedstat")).ok());
+        times
+            .filter_map(|text| text.split(' ').next()?.parse::<u64>().ok())
+            .sum()
+    }
+
+    /// A memory figure of `/proc/PID/status`, in KiB.
+    pub(crate) fn memory_kib(&self, key: &str) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()));
+        let status = status.expect("the process runs");
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix(key)?.strip_prefix(':'));
+        let number = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
+        number.unwrap_or_else(|| panic!("/proc/PID/status has no {key}"))
+    }
+}
+
+/// One HTTP answer, or nothing when nobody answers.
+pub(crate) fn scrape(port: u16, path: &str) -> String {
+    let request = format!("GET {path} HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n");
+    let mut answer = String::new();
+    if let Ok(mut stream) = TcpStream::connect(("127.0.0.1", port)) {
+        // What did not come is not an answer; the caller asks again.
+        let _ = stream.write_all(request.as_bytes());
+        let _ = stream.read_to_string(&mut answer);
+    }
+    answer
+}
+
+/// A port that was free a moment ago.
+pub(crate) fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a loopback address");
+    listener.local_addr().expect("a bound address").port()
+}
+
+fn wait_for(what: &str, mut done: impl FnMut() -> bool) {
+    for _ in 0..500 {
+        if done() {
+            return;
+        }
+        thread::sleep(std::time::Duration::from_millis(20));
+    }
+    panic!("not within 10 s: {what}");
+}

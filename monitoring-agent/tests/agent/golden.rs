@@ -1,0 +1,44 @@
+//! The metric names that others build on: none goes missing, none comes unlisted.
+
+use std::collections::BTreeSet;
+
+use crate::process::{Agent, known_calls};
+
+const GOLDEN: &str = include_str!("../golden/metrics.txt");
+
+/// Metrics that need something a node may lack, and how to tell.
+fn optional(name: &str) -> bool {
+    let pressure = name.starts_with("node_pressure_");
+    let speed = name == "node_network_speed_bytes";
+    let disk = name.starts_with("node_disk_");
+    // Nothing is left out of snapshots here, and statistics are off.
+    let exceptional = name == "monitoring_agent_series_limited_total";
+    pressure || speed || disk || exceptional
+}
+
+#[test]
+fn the_golden_list_is_what_is_exported() {
+    let agent = Agent::start(&["--bpf-stats"]);
+    known_calls(10, 10);
+    let metrics = agent.fresh_metrics();
+    let types = metrics
+        .lines()
+        .filter_map(|line| line.strip_prefix("# TYPE "));
+    let exported: BTreeSet<_> = types.filter_map(|line| line.split(' ').next()).collect();
+    let golden: BTreeSet<_> = GOLDEN.lines().collect();
+    let unlisted: Vec<_> = exported.difference(&golden).collect();
+    assert!(
+        unlisted.is_empty(),
+        "add to tests/golden/metrics.txt and README.md: {unlisted:?}"
+    );
+    let missing: Vec<_> = golden
+        .difference(&exported)
+        .filter(|name| !optional(name))
+        .collect();
+    assert!(missing.is_empty(), "no longer exported: {missing:?}");
+}
+
+#[test]
+fn the_golden_list_is_sorted() {
+    assert!(GOLDEN.lines().is_sorted(), "sort tests/golden/metrics.txt");
+}

@@ -1,0 +1,11 @@
+//! The built agent as its users run it: its binary, its signals, and the tools around it.
+//!
+//! Needs root and the tools that `cargo xtask setup` installs. The tests share the node and run
+//! one at a time (`--test-threads=1`).
+
+mod agreement;
+mod commands;
+mod golden;
+mod process;
+mod prometheus;
+mod signals;
