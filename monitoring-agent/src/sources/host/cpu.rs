@@ -212,9 +212,9 @@ mod tests {
             let mut text = "cpu  1 2 3 4 5 6 7 8 9 10\n".to_owned();
             for (number, ticks) in &cpus {
                 let ticks = ticks.map(|tick| tick.to_string()).join(" ");
-                text += &format!("cpu{number} {ticks} 0 0\n");
+                text.extend(["cpu", &number.to_string(), " ", &ticks, " 0 0\n"]);
             }
-            text += &format!("intr 1 2 3\nctxt 5\nbtime {boot_time}\nprocesses 3\n");
+            text.extend(["intr 1 2 3\nbtime ", &boot_time.to_string(), "\nprocesses 3\n"]);
             let (stat, result) = parse(&text);
             prop_assert!(result.is_ok());
             prop_assert_eq!(stat, Stat { cpus, boot_time: Some(boot_time) });

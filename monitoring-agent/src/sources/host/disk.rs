@@ -11,6 +11,9 @@ use crate::families::Family;
 /// The unit of the kernel's sector counts, whatever the device's own sectors are.
 const SECTOR_BYTES: f64 = 512.0;
 
+/// Multiplied by, not divided by its reciprocal, for the same rounding as `node_exporter`'s.
+const SECONDS_PER_MILLISECOND: f64 = 0.001;
+
 /// A family, its help, and its value.
 type Column = (&'static str, &'static str, fn(&DiskStat) -> f64);
 
@@ -34,7 +37,7 @@ const COLUMNS: [Column; 5] = [
     (
         "node_disk_io_time_seconds_total",
         "Time in which the device had something to do.",
-        |disk| disk.time_in_progress as f64 / 1000.0,
+        |disk| disk.time_in_progress as f64 * SECONDS_PER_MILLISECOND,
     ),
 ];
 

@@ -43,14 +43,14 @@ const FIELDS: [(&str, &str, &str); 7] = [
 /// The one field that a kernel may lack (before 3.14).
 const AVAILABLE: &str = "MemAvailable";
 
-type Bytes = [Option<f64>; FIELDS.len()];
+type Bytes = [Option<u64>; FIELDS.len()];
 
 pub(super) fn collect(files: &mut Files, out: &mut Vec<MetricFamily>) -> anyhow::Result<()> {
     let text = files.proc_text("meminfo")?;
     let (values, result) = parse(&text);
     for ((_, name, help), value) in FIELDS.into_iter().zip(values) {
         if let Some(value) = value {
-            out.push(Family::gauge(name, help).with(&[], value).build());
+            out.push(Family::gauge(name, help).with(&[], value as f64).build());
         }
     }
     result
@@ -83,9 +83,9 @@ fn parse(text: &str) -> (Bytes, anyhow::Result<()>) {
     (values, result)
 }
 
-fn parse_bytes(text: &str) -> Option<f64> {
+fn parse_bytes(text: &str) -> Option<u64> {
     let kibibytes: u64 = text.trim().strip_suffix(" kB")?.parse().ok()?;
-    Some(kibibytes as f64 * 1024.0)
+    kibibytes.checked_mul(1024)
 }
 
 #[cfg(test)]
@@ -100,40 +100,28 @@ mod tests {
 
     #[test]
     fn fields() {
-        let check = |text: &str, want: [f64; 7], whole: bool| {
+        let check = |text: &str, want: [i64; 7], whole: bool| {
             let (values, result) = parse(text);
             // -1 stands for "none".
-            assert_eq!(values.map(|value| value.unwrap_or(-1.0)), want, "{text:?}");
+            assert_eq!(
+                values.map(|value| value.map_or(-1, u64::cast_signed)),
+                want,
+                "{text:?}"
+            );
             assert_eq!(result.is_ok(), whole, "{text:?}: {result:?}");
         };
-        let total = 25_276_502_016.0;
-        let all = [total, 1024.0, 2048.0, 3072.0, 4096.0, 5120.0, 0.0];
+        let total = 25_276_502_016;
+        let all = [total, 1024, 2048, 3072, 4096, 5120, 0];
         check(WHOLE, all, true);
         let old = WHOLE.replace("MemAvailable", "MemOther");
-        check(
-            &old,
-            [total, 1024.0, -1.0, 3072.0, 4096.0, 5120.0, 0.0],
-            true,
-        );
-        check(
-            &WHOLE[..58],
-            [total, 1024.0, -1.0, -1.0, -1.0, -1.0, -1.0],
-            false,
-        );
+        check(&old, [total, 1024, -1, 3072, 4096, 5120, 0], true);
+        check(&WHOLE[..58], [total, 1024, -1, -1, -1, -1, -1], false);
         let negative = WHOLE.replace(" 3 kB", " -3 kB");
-        check(
-            &negative,
-            [total, 1024.0, 2048.0, -1.0, 4096.0, 5120.0, 0.0],
-            false,
-        );
+        check(&negative, [total, 1024, 2048, -1, 4096, 5120, 0], false);
         let unit = WHOLE.replace(" 3 kB", " 3 MB");
-        check(
-            &unit,
-            [total, 1024.0, 2048.0, -1.0, 4096.0, 5120.0, 0.0],
-            false,
-        );
-        check("", [-1.0; 7], false);
-        check("MemTotal: \u{fffd} kB", [-1.0; 7], false);
+        check(&unit, [total, 1024, 2048, -1, 4096, 5120, 0], false);
+        check("", [-1; 7], false);
+        check("MemTotal: \u{fffd} kB", [-1; 7], false);
     }
 
     proptest! {

@@ -160,7 +160,11 @@ impl Rounds {
     /// What the round had not reached is unknown now, rather than old.
     fn give_up(&mut self, round: Round) {
         let mount = &round.mounts[round.answers];
-        tracing::warn!(mountpoint = %mount.mountpoint.escape_default(), "hangs; left out from now on");
+        let mountpoint = &mount.mountpoint;
+        tracing::warn!(
+            ?mountpoint,
+            "the mount does not answer; left out until it does"
+        );
         self.hung.push(Hung {
             path: mount.path.clone(),
             thread: round.worker.thread,

@@ -28,7 +28,8 @@ const FILES: [(&str, &str); 15] = [
     ),
     (
         "proc/net/dev",
-        "Inter-| Receive | Transmit\n face |bytes|bytes\n  lo: 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16\n",
+        "Inter-| Receive | Transmit\n face |bytes|bytes\n\
+         lo: 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16\n",
     ),
     ("proc/sys/fs/file-nr", "528\t0\t1000\n"),
     (
