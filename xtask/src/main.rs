@@ -11,10 +11,7 @@ mod test;
 mod tidy;
 mod toolchain;
 
-use std::{
-    path::{Path, PathBuf},
-    process::ExitCode,
-};
+use std::{env, path::PathBuf, process::ExitCode};
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -56,42 +53,38 @@ enum Task {
 }
 
 fn main() -> ExitCode {
-    match dispatch(&Cli::parse().task) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    dispatch(&Cli::parse().task).unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        ExitCode::FAILURE
+    })
 }
 
-fn dispatch(task: &Task) -> Result<()> {
+fn dispatch(task: &Task) -> Result<ExitCode> {
     let root = workspace();
     match task {
-        Task::Setup => setup::everything(&root),
-        Task::Run { arguments } => run::agent(&root, arguments),
-        Task::Test {
-            kernels: false,
-            filter,
-        } if filter.is_empty() => test::everything(&root),
-        Task::Test {
-            kernels: false,
-            filter,
-        } => test::matching(&root, filter),
-        Task::Test {
-            kernels: true,
-            filter,
-        } => test::other_kernels(&root, filter),
-        Task::Bench { arguments } => bench::overhead(&root, arguments),
-        Task::Tidy => tidy::check(&root),
+        Task::Setup => setup::everything(&root)?,
+        Task::Run { arguments } => run::agent(&root, arguments)?,
+        Task::Bench { arguments } => bench::overhead(&root, arguments)?,
+        Task::Tidy => tidy::check(&root)?,
+        Task::Test { kernels, filter } => {
+            let report = match (kernels, filter.is_empty()) {
+                (true, _) => test::other_kernels(&root, filter),
+                (false, true) => test::everything(&root),
+                (false, false) => test::matching(&root, filter),
+            };
+            return Ok(report.finish());
+        }
     }
+    Ok(ExitCode::SUCCESS)
 }
 
 /// The workspace's root folder.
 fn workspace() -> PathBuf {
-    let package = Path::new(env!("CARGO_MANIFEST_DIR"));
-    package
-        .parent()
-        .expect("this package lies in the workspace")
+    // Cargo says it at run time as well; that one is right even if this binary was built from
+    // another copy of the workspace that shares its target folder.
+    let package = env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
+    let package = package.unwrap_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")));
+    let root = package.parent();
+    root.expect("this package lies in the workspace")
         .to_path_buf()
 }

@@ -22,14 +22,21 @@ use report::Report;
 const OTHER_KERNELS: [&str; 2] = ["6.1", "6.12"];
 
 /// All checks, all tests, all kernels.
-pub(crate) fn everything(root: &Path) -> Result<()> {
+pub(crate) fn everything(root: &Path) -> Report {
     let mut report = Report::default();
     report.check("setup", || setup::everything(root));
     report.check("format", || {
         run(&mut command(root, "cargo", &["fmt", "--all", "--check"]))
     });
     report.check("clippy", || {
-        let arguments = ["clippy", "--all-targets", "--", "-D", "warnings"];
+        let arguments = [
+            "clippy",
+            "--all-targets",
+            "--keep-going",
+            "--",
+            "-D",
+            "warnings",
+        ];
         run(&mut command(root, "cargo", &arguments))
     });
     report.check("clippy of the kernel programs", || {
@@ -38,23 +45,29 @@ pub(crate) fn everything(root: &Path) -> Result<()> {
     report.check("tidy", || tidy::check(root));
     here(root, &[], &mut report);
     elsewhere(root, &[], &mut report);
-    report.finish()
+    report
 }
 
 /// Only the tests whose name contains one of these words, on this machine's kernel.
-pub(crate) fn matching(root: &Path, filter: &[String]) -> Result<()> {
-    toolchain::ensure(root)?;
+pub(crate) fn matching(root: &Path, filter: &[String]) -> Report {
     let mut report = Report::default();
+    report.check("setup", || toolchain::ensure(root));
     here(root, filter, &mut report);
-    report.finish()
+    if report.is_empty() {
+        // A misspelt word must not look like success.
+        report.check("filter", || {
+            bail!("no test's name contains {}", filter.join(" or "))
+        });
+    }
+    report
 }
 
 /// Only the kernel suite on the other kernels.
-pub(crate) fn other_kernels(root: &Path, filter: &[String]) -> Result<()> {
-    setup::everything(root)?;
+pub(crate) fn other_kernels(root: &Path, filter: &[String]) -> Report {
     let mut report = Report::default();
+    report.check("setup", || setup::everything(root));
     elsewhere(root, filter, &mut report);
-    report.finish()
+    report
 }
 
 fn here(root: &Path, filter: &[String], report: &mut Report) {
@@ -94,7 +107,14 @@ fn elsewhere(root: &Path, filter: &[String], report: &mut Report) {
 /// Clippy has no `core` for the BPF target, so the kernel programs are looked at as if they were
 /// for this machine. The two crates that use unstable features are named to the stable compiler.
 fn clippy_of_kernel_programs(root: &Path) -> Result<()> {
-    let arguments = ["clippy", "--package", "monitoring-ebpf", "--lib", "--bins"];
+    let arguments = [
+        "clippy",
+        "--package",
+        "monitoring-ebpf",
+        "--lib",
+        "--bins",
+        "--keep-going",
+    ];
     let mut clippy = command(root, "cargo", &arguments);
     clippy.env("RUSTC_BOOTSTRAP", "aya_ebpf,aya_log_ebpf");
     // Programs without the standard library cannot unwind.

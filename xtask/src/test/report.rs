@@ -1,9 +1,9 @@
 //! What has passed and what has not: counts libtest's results, remembers each part, and says it
 //! all once more at the end.
 
-use std::ops::AddAssign;
+use std::{ops::AddAssign, process::ExitCode};
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 
 use crate::command::Captured;
 
@@ -74,7 +74,7 @@ pub(super) struct Outcome {
 
 /// All parts, in the order in which they ran.
 #[derive(Default)]
-pub(super) struct Report {
+pub(crate) struct Report {
     summary: Vec<String>,
     totals: Totals,
     failed_parts: u64,
@@ -130,6 +130,11 @@ impl Report {
         });
     }
 
+    /// Whether no test has run, and nothing failed that would explain it.
+    pub(super) fn is_empty(&self) -> bool {
+        self.totals == Totals::default() && self.failed_parts == 0
+    }
+
     /// The last line: tests that passed and failed. A part that failed without a failed test, such
     /// as one that was not compiled, counts as one failure.
     fn last_line(&self) -> String {
@@ -137,17 +142,17 @@ impl Report {
         format!("{} passed, {failed} failed", self.totals.passed)
     }
 
-    /// Prints the summary. An error if any part failed.
-    pub(super) fn finish(self) -> Result<()> {
+    /// Prints the summary. The status is a failure if any part failed.
+    pub(crate) fn finish(self) -> ExitCode {
         println!("\n== summary");
         for line in &self.summary {
             println!("{line}");
         }
         println!("{}", self.last_line());
         if self.totals.failed + self.failed_parts > 0 {
-            bail!("not everything passed");
+            return ExitCode::FAILURE;
         }
-        Ok(())
+        ExitCode::SUCCESS
     }
 }
 
@@ -184,6 +189,7 @@ mod tests {
     fn the_last_line_counts_all_parts() {
         let mut report = Report::default();
         report.check("holds", || Ok(()));
+        assert!(report.is_empty());
         for passed in [3, 4] {
             report.tests("some", || {
                 Ok(Outcome {
@@ -193,7 +199,8 @@ mod tests {
             });
         }
         assert_eq!(report.last_line(), "7 passed, 0 failed");
-        assert!(report.finish().is_ok());
+        assert!(!report.is_empty());
+        assert_eq!(report.finish(), ExitCode::SUCCESS);
     }
 
     #[test]
@@ -209,6 +216,6 @@ mod tests {
             })
         });
         assert_eq!(report.last_line(), "5 passed, 3 failed");
-        assert!(report.finish().is_err());
+        assert_eq!(report.finish(), ExitCode::FAILURE);
     }
 }
