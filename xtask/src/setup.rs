@@ -1,0 +1,99 @@
+//! `cargo xtask setup`: makes this machine able to build the agent and to run its tests. Says what
+//! it finds and what it does; does nothing where nothing is missing.
+
+use std::path::Path;
+
+use anyhow::{Result, bail};
+
+use crate::{command::find, packages, toolchain};
+
+/// A program that tests use.
+struct Tool {
+    /// Its name on `PATH`.
+    program: &'static str,
+    /// The Debian package that brings it.
+    package: &'static str,
+    /// The systemd unit that the package brings along.
+    service: Option<&'static str>,
+}
+
+/// What the tests need beside Rust: independent counterparts that their numbers are compared
+/// with, and a machine for the other kernels. Programs of one package follow each other.
+const TOOLS: [Tool; 7] = [
+    Tool {
+        program: "bpftool",
+        package: "bpftool",
+        service: None,
+    },
+    Tool {
+        program: "bpftrace",
+        package: "bpftrace",
+        service: None,
+    },
+    Tool {
+        program: "busybox",
+        package: "busybox-static",
+        service: None,
+    },
+    Tool {
+        program: "prometheus",
+        package: "prometheus",
+        service: Some("prometheus.service"),
+    },
+    Tool {
+        program: "promtool",
+        package: "prometheus",
+        service: Some("prometheus.service"),
+    },
+    Tool {
+        program: "prometheus-node-exporter",
+        package: "prometheus-node-exporter",
+        service: Some("prometheus-node-exporter.service"),
+    },
+    Tool {
+        program: "qemu-system-x86_64",
+        package: "qemu-system-x86",
+        service: None,
+    },
+];
+
+/// All that building and testing need.
+pub(crate) fn everything(root: &Path) -> Result<()> {
+    toolchain::ensure(root)?;
+    tools()
+}
+
+fn tools() -> Result<()> {
+    let missing: Vec<&Tool> = TOOLS
+        .iter()
+        .filter(|tool| find(tool.program).is_none())
+        .collect();
+    let names: Vec<&str> = missing.iter().map(|tool| tool.program).collect();
+    if missing.is_empty() {
+        println!("setup: the tests' tools are all here");
+        return Ok(());
+    }
+    println!("setup: the tests need {}", names.join(", "));
+    if !packages::debian() {
+        bail!(
+            "please install {}; they are installed automatically on Debian only",
+            names.join(", ")
+        );
+    }
+    let mut wanted: Vec<&str> = missing.iter().map(|tool| tool.package).collect();
+    wanted.dedup();
+    let mut services: Vec<&str> = missing.iter().filter_map(|tool| tool.service).collect();
+    services.dedup();
+    packages::install(&wanted, &services)?;
+    let still: Vec<&str> = names
+        .into_iter()
+        .filter(|name| find(name).is_none())
+        .collect();
+    if !still.is_empty() {
+        bail!(
+            "the packages were installed, but did not bring {}",
+            still.join(", ")
+        );
+    }
+    Ok(())
+}

@@ -1,0 +1,131 @@
+//! `cargo xtask test`: every check, then every test, here and on other kernels. A part that fails
+//! does not keep the next from running; the last line counts the tests of all parts.
+
+mod guest;
+mod image;
+mod report;
+mod suites;
+
+use std::path::Path;
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::{
+    command::{command, run},
+    setup, tidy, toolchain,
+};
+use guest::Guest;
+use report::Report;
+
+/// The release series of Debian's kernels that the kernel suite also runs on, beside the kernel of
+/// this machine: the oldest that is supported, and the long-term one in between.
+const OTHER_KERNELS: [&str; 2] = ["6.1", "6.12"];
+
+/// All checks, all tests, all kernels.
+pub(crate) fn everything(root: &Path) -> Report {
+    let mut report = Report::default();
+    report.check("setup", || setup::everything(root));
+    report.check("format", || {
+        run(&mut command(root, "cargo", &["fmt", "--all", "--check"]))
+    });
+    report.check("clippy", || {
+        let arguments = [
+            "clippy",
+            "--all-targets",
+            "--keep-going",
+            "--",
+            "-D",
+            "warnings",
+        ];
+        run(&mut command(root, "cargo", &arguments))
+    });
+    report.check("clippy of the kernel programs", || {
+        clippy_of_kernel_programs(root)
+    });
+    report.check("tidy", || tidy::check(root));
+    here(root, &[], &mut report);
+    elsewhere(root, &[], &mut report);
+    report
+}
+
+/// Only the tests whose name contains one of these words, on this machine's kernel.
+pub(crate) fn matching(root: &Path, filter: &[String]) -> Report {
+    let mut report = Report::default();
+    report.check("setup", || toolchain::ensure(root));
+    here(root, filter, &mut report);
+    if report.is_empty() {
+        // A misspelt word must not look like success.
+        report.check("filter", || {
+            bail!("no test's name contains {}", filter.join(" or "))
+        });
+    }
+    report
+}
+
+/// Only the kernel suite on the other kernels.
+pub(crate) fn other_kernels(root: &Path, filter: &[String]) -> Report {
+    let mut report = Report::default();
+    report.check("setup", || setup::everything(root));
+    elsewhere(root, filter, &mut report);
+    report
+}
+
+fn here(root: &Path, filter: &[String], report: &mut Report) {
+    report.tests("tests", || suites::ordinary(root, filter));
+    report.tests("documentation tests", || {
+        suites::documentation(root, filter)
+    });
+    report.tests("kernel suite", || suites::kernel(root, filter));
+}
+
+fn elsewhere(root: &Path, filter: &[String], report: &mut Report) {
+    if !cfg!(target_arch = "x86_64") {
+        report.skip(
+            "kernel suite on other kernels",
+            "their images are for x86-64 only",
+        );
+        return;
+    }
+    let mut built = None;
+    for series in OTHER_KERNELS {
+        report.tests(&format!("kernel suite on {series}"), || {
+            let image = image::of_series(root, series)
+                .with_context(|| format!("a kernel of the series {series}"))?;
+            if built.is_none() {
+                built = Some(Guest::build(root, filter).context("the guest's files")?);
+            }
+            let guest = built.as_ref().context("the guest was built above")?;
+            let outcome = guest.boot(&image)?;
+            if filter.is_empty() && outcome.problem.is_none() && outcome.totals.passed == 0 {
+                bail!("the kernel suite ran no test");
+            }
+            Ok(outcome)
+        });
+    }
+}
+
+/// Clippy has no `core` for the BPF target, so the kernel programs are looked at as if they were
+/// for this machine. The two crates that use unstable features are named to the stable compiler.
+fn clippy_of_kernel_programs(root: &Path) -> Result<()> {
+    let arguments = [
+        "clippy",
+        "--package",
+        "monitoring-ebpf",
+        "--lib",
+        "--bins",
+        "--keep-going",
+    ];
+    let mut clippy = command(root, "cargo", &arguments);
+    clippy.env("RUSTC_BOOTSTRAP", "aya_ebpf,aya_log_ebpf");
+    // Programs without the standard library cannot unwind.
+    clippy.env("CARGO_PROFILE_DEV_PANIC", "abort");
+    // The variables above would have everything else rebuilt, were the folder the usual one.
+    clippy.args([
+        "--target-dir",
+        "target/kernel-programs",
+        "--",
+        "-D",
+        "warnings",
+    ]);
+    run(&mut clippy)
+}

@@ -1,0 +1,221 @@
+//! What has passed and what has not: counts libtest's results, remembers each part, and says it
+//! all once more at the end.
+
+use std::{ops::AddAssign, process::ExitCode};
+
+use anyhow::Result;
+
+use crate::command::Captured;
+
+/// Tests by result.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Totals {
+    pub(super) passed: u64,
+    pub(super) failed: u64,
+    pub(super) ignored: u64,
+}
+
+impl AddAssign for Totals {
+    fn add_assign(&mut self, other: Self) {
+        self.passed += other.passed;
+        self.failed += other.failed;
+        self.ignored += other.ignored;
+    }
+}
+
+impl Totals {
+    /// Sums the lines in which libtest gives its results.
+    pub(super) fn of(lines: &[String]) -> Self {
+        let mut totals = Self::default();
+        for line in lines {
+            totals += Self::of_line(line).unwrap_or_default();
+        }
+        totals
+    }
+
+    /// Reads `test result: ok. 12 passed; 0 failed; 1 ignored; …`. On a console other output may
+    /// stand before it on the same line.
+    fn of_line(line: &str) -> Option<Self> {
+        let (_, results) = line.split_once("test result: ")?;
+        let (_, counts) = results.split_once(". ")?;
+        let mut totals = Self::default();
+        for count in counts.split("; ") {
+            let (number, what) = count.split_once(' ')?;
+            let slot = match what {
+                "passed" => &mut totals.passed,
+                "failed" => &mut totals.failed,
+                "ignored" => &mut totals.ignored,
+                _ => continue,
+            };
+            *slot = number.parse().ok()?;
+        }
+        Some(totals)
+    }
+
+    /// The results of a test runner that has ended, with the reason if it failed.
+    pub(super) fn of_run(captured: &Captured) -> Outcome {
+        let totals = Self::of(&captured.lines);
+        let problem = match captured.status {
+            Some(status) if status.success() => None,
+            Some(status) => Some(status.to_string()),
+            None => Some("it took too long".to_owned()),
+        };
+        Outcome { totals, problem }
+    }
+}
+
+/// How a part ended that ran tests.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Outcome {
+    pub(super) totals: Totals,
+    /// Why the part failed, if it did.
+    pub(super) problem: Option<String>,
+}
+
+/// All parts, in the order in which they ran.
+#[derive(Default)]
+pub(crate) struct Report {
+    summary: Vec<String>,
+    totals: Totals,
+    failed_parts: u64,
+}
+
+impl Report {
+    /// Runs a part that either holds or does not.
+    pub(super) fn check(&mut self, name: &str, part: impl FnOnce() -> Result<()>) {
+        self.part(name, false, || part().map(|()| Outcome::default()));
+    }
+
+    /// Runs a part that counts tests.
+    pub(super) fn tests(&mut self, name: &str, part: impl FnOnce() -> Result<Outcome>) {
+        self.part(name, true, part);
+    }
+
+    /// Notes a part that does not apply here.
+    pub(super) fn skip(&mut self, name: &str, reason: &str) {
+        self.summary.push(format!("skipped  {name}: {reason}"));
+    }
+
+    fn part(&mut self, name: &str, counts: bool, part: impl FnOnce() -> Result<Outcome>) {
+        println!("\n== {name}");
+        let Outcome { totals, problem } = part().unwrap_or_else(|error| {
+            println!("error: {error:#}");
+            Outcome {
+                totals: Totals::default(),
+                problem: Some(format!("{error:#}")),
+            }
+        });
+        let Totals {
+            passed,
+            failed,
+            ignored,
+        } = totals;
+        let counted = if counts {
+            format!(": {passed} passed, {failed} failed, {ignored} ignored")
+        } else {
+            String::new()
+        };
+        self.totals += totals;
+        self.summary.push(match problem {
+            None => format!("passed   {name}{counted}"),
+            Some(problem) => {
+                if failed == 0 {
+                    // The last line must not look like success.
+                    self.failed_parts += 1;
+                }
+                // A list of findings has been printed already.
+                let first = problem.lines().next().unwrap_or_default();
+                format!("FAILED   {name}{counted} ({first})")
+            }
+        });
+    }
+
+    /// Whether no test has run, and nothing failed that would explain it.
+    pub(super) fn is_empty(&self) -> bool {
+        self.totals == Totals::default() && self.failed_parts == 0
+    }
+
+    /// The last line: tests that passed and failed. A part that failed without a failed test, such
+    /// as one that was not compiled, counts as one failure.
+    fn last_line(&self) -> String {
+        let failed = self.totals.failed + self.failed_parts;
+        format!("{} passed, {failed} failed", self.totals.passed)
+    }
+
+    /// Prints the summary. The status is a failure if any part failed.
+    pub(crate) fn finish(self) -> ExitCode {
+        println!("\n== summary");
+        for line in &self.summary {
+            println!("{line}");
+        }
+        println!("{}", self.last_line());
+        if self.totals.failed + self.failed_parts > 0 {
+            return ExitCode::FAILURE;
+        }
+        ExitCode::SUCCESS
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::anyhow;
+
+    use super::*;
+
+    fn totals(passed: u64, failed: u64, ignored: u64) -> Totals {
+        Totals {
+            passed,
+            failed,
+            ignored,
+        }
+    }
+
+    #[test]
+    fn reads_the_lines_of_libtest() {
+        let check = |line: &str, want| assert_eq!(Totals::of_line(line), want, "{line}");
+        let rest = "0 measured; 3 filtered out; finished in 0.00s";
+        let ok = format!("test result: ok. 12 passed; 0 failed; 1 ignored; {rest}");
+        check(&ok, Some(totals(12, 0, 1)));
+        check(&format!("[    1.5] noise {ok}"), Some(totals(12, 0, 1)));
+        let failed = format!("test result: FAILED. 3 passed; 2 failed; 0 ignored; {rest}");
+        check(&failed, Some(totals(3, 2, 0)));
+        check("test result: ok. many passed", None);
+        check("test some::test ... ok", None);
+        check("", None);
+        assert_eq!(Totals::of(&[ok, String::new(), failed]), totals(15, 2, 1));
+    }
+
+    #[test]
+    fn the_last_line_counts_all_parts() {
+        let mut report = Report::default();
+        report.check("holds", || Ok(()));
+        assert!(report.is_empty());
+        for passed in [3, 4] {
+            report.tests("some", || {
+                Ok(Outcome {
+                    totals: totals(passed, 0, 1),
+                    problem: None,
+                })
+            });
+        }
+        assert_eq!(report.last_line(), "7 passed, 0 failed");
+        assert!(!report.is_empty());
+        assert_eq!(report.finish(), ExitCode::SUCCESS);
+    }
+
+    #[test]
+    fn a_failed_part_is_a_failure_even_without_a_failed_test() {
+        let mut report = Report::default();
+        report.check("broken", || Err(anyhow!("reason\ndetails")));
+        assert_eq!(report.summary, ["FAILED   broken (reason)"]);
+        let problem = Some("exit status: 101".to_owned());
+        report.tests("some", || {
+            Ok(Outcome {
+                totals: totals(5, 2, 0),
+                problem,
+            })
+        });
+        assert_eq!(report.last_line(), "5 passed, 3 failed");
+        assert_eq!(report.finish(), ExitCode::FAILURE);
+    }
+}
