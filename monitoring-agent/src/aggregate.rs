@@ -46,7 +46,6 @@ pub enum Command {
 }
 
 /// The state of all sources.
-#[derive(Debug)]
 pub struct Aggregate {
     collectors: BTreeMap<&'static str, Collector>,
     states: BTreeMap<&'static str, SourceState>,
@@ -55,17 +54,22 @@ pub struct Aggregate {
     published: watch::Sender<Arc<Snapshot>>,
     /// Sources that were asked and have not reported.
     awaited: BTreeSet<&'static str>,
+    own: OwnMetrics,
 }
+
+/// Metrics of parts of the agent that are no sources, read at each snapshot.
+pub struct OwnMetrics(pub Box<dyn Fn() -> Vec<MetricFamily> + Send>);
 
 impl Aggregate {
     /// An aggregate without sources, which publishes to `published`.
-    pub fn new(published: watch::Sender<Arc<Snapshot>>) -> Self {
+    pub fn new(published: watch::Sender<Arc<Snapshot>>, own: OwnMetrics) -> Self {
         Self {
             collectors: BTreeMap::new(),
             states: BTreeMap::new(),
             limited: BTreeMap::new(),
             published,
             awaited: BTreeSet::new(),
+            own,
         }
     }
 
@@ -182,24 +186,20 @@ impl Aggregate {
         let last = Arc::clone(&self.published.borrow());
         let mut families: Vec<MetricFamily> = Vec::with_capacity(last.families.len());
         for state in self.states.values_mut() {
-            match state.families.take() {
-                Some(fresh) => {
-                    state.names = fresh
-                        .iter()
-                        .map(|family| family.name().to_owned())
-                        .collect();
-                    families.extend(fresh);
-                }
-                None => {
-                    let of_state = |family: &&MetricFamily| state.names.contains(family.name());
-                    families.extend(last.families.iter().filter(of_state).cloned());
-                }
+            if let Some(fresh) = state.families.take() {
+                let names = fresh.iter().map(|family| family.name().to_owned());
+                state.names = names.collect();
+                families.extend(fresh);
+            } else {
+                let of_state = |family: &&MetricFamily| state.names.contains(family.name());
+                families.extend(last.families.iter().filter(of_state).cloned());
             }
         }
         for family in &mut families {
             limit_series(family, &mut self.limited);
         }
         families.extend(telemetry::families(&self.states, &self.limited));
+        families.extend((self.own.0)());
         let ready = self.states.values().any(|state| state.up);
         let snapshot = Snapshot {
             number: last.number + 1,
@@ -245,3 +245,6 @@ fn by_name(mut families: Vec<MetricFamily>) -> Vec<MetricFamily> {
     });
     families
 }
+
+#[cfg(test)]
+mod tests;

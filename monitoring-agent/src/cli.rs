@@ -32,7 +32,7 @@ pub struct Cli {
 pub enum Command {
     /// Report, source by source, what this kernel and these privileges allow
     ///
-    /// Reads the configuration, starts nothing and changes nothing.
+    /// Starts each source for one collection and stops it again. Exits with 1 when none works.
     Check,
 }
 

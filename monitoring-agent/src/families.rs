@@ -139,6 +139,7 @@ mod tests {
     use super::*;
 
     #[test]
+    #[allow(clippy::float_cmp, reason = "powers of two are exact")]
     fn durations_become_cumulative_buckets() {
         let mut durations = histogram::Histogram::EMPTY;
         // 2^-22 s, just over 2^-20 s, exactly 1 s, just over 16 s.

@@ -14,7 +14,12 @@ use aya::{
 };
 use monitoring_common::agents::{AGENT_OF, LABEL_EPOCH};
 
-use crate::{offsets::Offsets, pins, source::StartError};
+use crate::{
+    ebpf_log::{self, Forwarding},
+    offsets::Offsets,
+    pins,
+    source::StartError,
+};
 
 /// A kernel object and what it needs from this kernel.
 #[derive(Debug)]
@@ -54,6 +59,8 @@ pub struct Loaded {
     pub ebpf: Ebpf,
     /// Programs by name, and why those that are not attached are not.
     pub programs: Vec<(&'static str, Result<(), String>)>,
+    /// Held for as long as the programs' debug messages are wanted.
+    _log: Option<Forwarding>,
 }
 
 impl Loaded {
@@ -75,7 +82,7 @@ const SHARED: [&str; 2] = [AGENT_OF, LABEL_EPOCH];
 /// Fewest bytes that a ring buffer may have: a page, for the log buffer nobody writes to.
 const UNUSED_RING_BYTES: u32 = 4096;
 
-/// Loads a family and attaches what can be attached.
+/// Loads a family and attaches what can be attached. Must run on a tokio runtime.
 ///
 /// `shared` holds the maps that every family uses; what is missing in it is created.
 ///
@@ -108,7 +115,15 @@ pub fn load(family: &Family<'_>, shared: &mut SharedMaps) -> Result<Loaded, Star
     {
         return Err(StartError::Unsupported(why.clone()));
     }
-    Ok(Loaded { ebpf, programs })
+    let log = family
+        .debug
+        .then(|| ebpf_log::forward(&mut ebpf))
+        .transpose()?;
+    Ok(Loaded {
+        ebpf,
+        programs,
+        _log: log,
+    })
 }
 
 /// Creates the object's maps and relocates its programs.

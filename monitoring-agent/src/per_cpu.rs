@@ -40,7 +40,7 @@ pub struct PerCpuReader<K: Pod, V: Pod> {
 
 impl<K: Pod, V: Pod> PerCpuReader<K, V> {
     /// The kernel hands out per-CPU values at multiples of 8 bytes.
-    const ALIGNED: () = assert!(size_of::<V>() % 8 == 0 && align_of::<V>() <= 8);
+    const ALIGNED: () = assert!(size_of::<V>().is_multiple_of(8) && align_of::<V>() <= 8);
 
     /// A reader for this machine's number of possible CPUs.
     pub fn new() -> anyhow::Result<Self> {

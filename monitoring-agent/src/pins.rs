@@ -39,10 +39,8 @@ pub fn in_private_bpffs<T: Send>(
 fn mount_bpffs() -> Result<(), String> {
     // SAFETY: gives this thread its own mount namespace and file system state; no memory is
     // touched, and no other thread is affected.
-    check(
-        unsafe { libc::unshare(libc::CLONE_NEWNS) },
-        "a mount namespace of its own",
-    )?;
+    let unshared = unsafe { libc::unshare(libc::CLONE_NEWNS) };
+    check(unshared, "a mount namespace of its own")?;
     // Slave, not private: what the node unmounts later is unmounted here too.
     mount(
         None,

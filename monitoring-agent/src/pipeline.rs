@@ -1,7 +1,7 @@
 //! Starts, wires and stops everything. All channels are made here.
 
 use std::{
-    collections::BTreeMap,
+    collections::BTreeSet,
     net::SocketAddr,
     sync::Arc,
     thread::JoinHandle,
@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{error, info, warn};
 
 use crate::{
-    aggregate::{Aggregate, Command, WAITING_REPORTS},
+    aggregate::{Aggregate, Command, OwnMetrics, WAITING_REPORTS},
     collector::{Collector, Report},
     config::Config,
     export::http::{self, HttpOptions, HttpStats},
@@ -37,11 +37,12 @@ pub struct Agent {
     config: Config,
     labels: Arc<Labels>,
     shared: SharedMaps,
-    running: BTreeMap<&'static str, &'static Entry>,
+    running: BTreeSet<&'static str>,
     commands: mpsc::Sender<Command>,
     reports: mpsc::Sender<Report>,
     latest: Latest,
     server: Server,
+    http_stats: Arc<HttpStats>,
     /// Kernel-wide BPF statistics stay on as long as this is held.
     bpf_stats: Option<std::os::fd::OwnedFd>,
 }
@@ -65,8 +66,11 @@ impl Agent {
         let (publish, latest) = watch::channel(Arc::new(Snapshot::empty()));
         let (commands, command_receiver) = mpsc::channel(WAITING_COMMANDS);
         let (reports, report_receiver) = mpsc::channel(WAITING_REPORTS);
-        let server = Server::start(&config, latest.clone()).await?;
-        let aggregate = Aggregate::new(publish);
+        let http_stats = Arc::new(HttpStats::default());
+        let server = Server::start(&config, latest.clone(), &http_stats).await?;
+        let own = Arc::clone(&http_stats);
+        let own = OwnMetrics(Box::new(move || own.families()));
+        let aggregate = Aggregate::new(publish, own);
         tokio::spawn(aggregate.run(
             config.collection_interval,
             command_receiver,
@@ -75,12 +79,13 @@ impl Agent {
         let mut agent = Self {
             labels: Arc::new(Labels::new(&config.agents)),
             shared: SharedMaps::new(),
-            running: BTreeMap::new(),
+            running: BTreeSet::new(),
             config,
             commands,
             reports,
             latest,
             server,
+            http_stats,
             bpf_stats: None,
         };
         agent.apply_bpf_stats();
@@ -98,15 +103,13 @@ impl Agent {
         self.latest.clone()
     }
 
-    /// Goes over to another configuration; what did not change goes on without a gap.
-    pub async fn reload(&mut self, config: Config) {
-        if config == self.config {
-            info!("the configuration is unchanged");
-            return;
-        }
-        if (config.listen, &config.metrics_path) != (self.config.listen, &self.config.metrics_path)
-        {
-            self.rebind(&config).await;
+    /// Goes over to another configuration; what did not change goes on without a gap. Sources that
+    /// did not start before are tried again.
+    pub async fn reload(&mut self, mut config: Config) {
+        let endpoint = |config: &Config| (config.listen, config.metrics_path.clone());
+        if endpoint(&config) != endpoint(&self.config) && !self.rebind(&config).await {
+            // Kept as it is in force, so that the next reload tries again.
+            (config.listen, config.metrics_path) = endpoint(&self.config);
         }
         if config.collection_interval != self.config.collection_interval {
             self.command(Command::Interval(config.collection_interval))
@@ -117,12 +120,9 @@ impl Agent {
         {
             warn!("processes could not be labelled by the new [[agents]]: {error:#}");
         }
-        // Sources read their settings when they start; one whose settings changed starts anew.
-        let kernel_side = config.ebpf_debug != self.config.ebpf_debug;
-        let identity =
-            (&config.node, &config.node_type) != (&self.config.node, &self.config.node_type);
-        if config.sources != self.config.sources || kernel_side || identity {
-            for name in std::mem::take(&mut self.running).into_keys() {
+        if source_settings(&config) != source_settings(&self.config) {
+            // Sources read their settings when they start.
+            for name in std::mem::take(&mut self.running) {
                 self.command(Command::Stop(name)).await;
             }
         }
@@ -153,14 +153,18 @@ impl Agent {
         }
     }
 
-    async fn rebind(&mut self, config: &Config) {
-        match Server::start(config, self.latest.clone()).await {
-            Ok(server) => {
-                // The old one ends as it loses its `shutdown`.
-                self.server = server;
+    /// Moves the endpoint; tells whether it could.
+    async fn rebind(&mut self, config: &Config) -> bool {
+        let started = Server::start(config, self.latest.clone(), &self.http_stats).await;
+        match started {
+            // The old one ends as it loses its `shutdown`.
+            Ok(server) => self.server = server,
+            Err(error) => {
+                warn!("the endpoint stays at {}: {error:#}", self.server.address);
+                return false;
             }
-            Err(error) => warn!("the endpoint stays at {}: {error:#}", self.server.address),
         }
+        true
     }
 
     fn apply_bpf_stats(&mut self) {
@@ -180,7 +184,7 @@ impl Agent {
     async fn start_wanted(&mut self) {
         let mut offsets = Offsets::new();
         for entry in SOURCES {
-            if !(entry.enabled)(&self.config) || self.running.contains_key(entry.name) {
+            if !(entry.enabled)(&self.config) || self.running.contains(entry.name) {
                 continue;
             }
             let started = self.start_source(entry, &mut offsets);
@@ -188,7 +192,9 @@ impl Agent {
                 log_failed_start(entry.name, &error);
                 error.to_string()
             });
-            self.running.insert(entry.name, entry);
+            if outcome.is_ok() {
+                self.running.insert(entry.name);
+            }
             self.command(Command::Started(entry.name, outcome)).await;
         }
         release_memory();
@@ -217,7 +223,11 @@ impl Agent {
 }
 
 impl Server {
-    async fn start(config: &Config, latest: Latest) -> anyhow::Result<Self> {
+    async fn start(
+        config: &Config,
+        latest: Latest,
+        stats: &Arc<HttpStats>,
+    ) -> anyhow::Result<Self> {
         let listener = http::bind(config.listen).await?;
         let address = listener.local_addr().context("read the bound address")?;
         let (shutdown, stopped) = oneshot::channel::<()>();
@@ -227,8 +237,13 @@ impl Server {
         };
         // A dropped sender is as good a reason to stop as a message.
         let stopped = async { drop(stopped.await) };
-        let stats = Arc::new(HttpStats::default());
-        let task = tokio::spawn(http::serve(listener, options, latest, stats, stopped));
+        let task = tokio::spawn(http::serve(
+            listener,
+            options,
+            latest,
+            Arc::clone(stats),
+            stopped,
+        ));
         info!("metrics at http://{address}{}", config.metrics_path);
         Ok(Self {
             address,
@@ -236,6 +251,18 @@ impl Server {
             task,
         })
     }
+}
+
+/// What sources take from the configuration when they start.
+fn source_settings(config: &Config) -> impl PartialEq + '_ {
+    let Config {
+        sources,
+        node,
+        node_type,
+        ebpf_debug,
+        ..
+    } = config;
+    (sources, node, node_type, ebpf_debug)
 }
 
 fn log_failed_start(source: &str, error: &StartError) {

@@ -189,7 +189,9 @@ mod tests {
         fn merging_adds_counts_and_sums(left: Vec<u32>, right: Vec<u32>) {
             let fill = |durations: &[u32]| {
                 let mut histogram = Histogram::EMPTY;
-                durations.iter().for_each(|&d| histogram.observe(u64::from(d)));
+                for &duration in durations {
+                    histogram.observe(u64::from(duration));
+                }
                 histogram
             };
             let mut merged = fill(&left);

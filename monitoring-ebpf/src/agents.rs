@@ -20,7 +20,7 @@ pub fn agent_of(pid: u32) -> AgentId {
     // SAFETY: the value is one aligned word, written as a whole; a replaced entry gives the
     // label of another moment, never a torn one.
     let agent = unsafe { AGENT_OF.get(pid) };
-    agent.map_or(OTHER, |agent| *agent as AgentId)
+    agent.map_or(OTHER, |agent| AgentId::try_from(*agent).unwrap_or(OTHER))
 }
 
 /// Grows with each change of labels. Starts at 1, so that 0 means "never looked".

@@ -53,6 +53,7 @@ impl<T> TaskStorage<T> {
     }
 
     #[inline(always)]
+    #[allow(clippy::mut_from_ref, reason = "each task has a value of its own")]
     fn lookup(&'static self, task: Task, flags: u64) -> Option<&'static mut T> {
         let map = ptr::from_ref(self).cast_mut().cast();
         // SAFETY: the verifier knows `task` as the current task. The value belongs to this task,

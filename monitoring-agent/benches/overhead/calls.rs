@@ -20,8 +20,11 @@ const SAME_COUNTING: &str = "
 /// Counts alone: no durations, no errors, one probe.
 const COUNTS_ONLY: &str = "tracepoint:raw_syscalls:sys_enter { @[args->id] = count(); }";
 
+/// Its name, and what has to run for it.
+type Condition = (&'static str, fn() -> Option<Running>);
+
 pub(crate) fn measure() {
-    let conditions: [(&str, fn() -> Option<Running>); 4] = [
+    let conditions: [Condition; 4] = [
         ("nobody watches", || None),
         ("monitoring-agent: counts, errors, durations", || {
             Some(Running::agent(free_port(), &[]))

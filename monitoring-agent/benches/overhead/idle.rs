@@ -1,4 +1,4 @@
-//! CPU time and memory on an otherwise idle node, scraped every 10 s, beside node_exporter.
+//! CPU time and memory on an otherwise idle node, scraped every 10 s, beside `node_exporter`.
 
 use std::{
     thread,
@@ -21,9 +21,9 @@ pub(crate) fn measure() {
     ];
     // The first interval has the first scrape and the end of starting in it.
     thread::sleep(INTERVAL);
-    ports
-        .iter()
-        .for_each(|port| drop(scrape(*port, "/metrics")));
+    for port in ports {
+        scrape(port, "/metrics");
+    }
     let before = programs.each_ref().map(|(_, running)| running.cpu_ns());
     let begun = Instant::now();
     for _ in 0..INTERVALS {

@@ -12,7 +12,7 @@ use std::{
 pub(crate) struct Running {
     child: Child,
     /// Kept open, so that the program can go on to write.
-    _output: Option<BufReader<ChildStdout>>,
+    output: Option<BufReader<ChildStdout>>,
 }
 
 impl Drop for Running {
@@ -42,7 +42,7 @@ impl Running {
         running
     }
 
-    /// Debian's node_exporter on `port`, ready to be scraped.
+    /// Debian's `node_exporter` on `port`, ready to be scraped.
     pub(crate) fn node_exporter(port: u16) -> Self {
         let mut command = Command::new("prometheus-node-exporter");
         command
@@ -69,7 +69,7 @@ impl Running {
                 .expect("read what bpftrace prints");
             assert!(read > 0, "bpftrace ended before it was ready");
         }
-        running._output = Some(output);
+        running.output = Some(output);
         running
     }
 
@@ -81,7 +81,7 @@ impl Running {
         });
         Self {
             child,
-            _output: None,
+            output: None,
         }
     }
 

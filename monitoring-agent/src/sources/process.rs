@@ -4,6 +4,7 @@
 //! inherit their parent's label in the kernel, without any event.
 
 use std::{
+    fs,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -22,7 +23,7 @@ use tracing::warn;
 
 use super::StartContext;
 use crate::{
-    ebpf_log, kernel_state,
+    kernel_state,
     labels::Labels,
     loader::{self, Attach, Family, Loaded},
     offsets::ABSENT,
@@ -53,6 +54,7 @@ struct Process {
 ///
 /// See [`StartError`].
 pub fn start(context: &mut StartContext<'_>) -> Result<Box<dyn Source>, StartError> {
+    initial_pid_namespace()?;
     let tgid = loader::field(context.offsets, "task_struct", "tgid")?;
     let family = Family {
         name: "process",
@@ -67,9 +69,6 @@ pub fn start(context: &mut StartContext<'_>) -> Result<Box<dyn Source>, StartErr
         ));
     }
     let mut loaded = loader::load(&family, context.shared)?;
-    if family.debug {
-        ebpf_log::forward(&mut loaded.ebpf)?;
-    }
     let (events, ring_loss) = ring::read(loaded.take_map("EVENTS")?, WAITING_EVENTS)?;
     context.labels.adopt(context.shared)?;
     let labels = Arc::clone(context.labels);
@@ -82,6 +81,19 @@ pub fn start(context: &mut StartContext<'_>) -> Result<Box<dyn Source>, StartErr
         repaired_loss: 0,
         failures,
     }))
+}
+
+/// The kernel speaks of processes by their numbers in the initial namespace; /proc here must too.
+fn initial_pid_namespace() -> Result<(), StartError> {
+    // PROC_PID_INIT_INO of the kernel's include/linux/proc_ns.h, fixed since 3.8.
+    const INITIAL: &str = "pid:[4026531836]";
+    let namespace = fs::read_link("/proc/self/ns/pid").context("read /proc/self/ns/pid")?;
+    if namespace.as_os_str() == INITIAL {
+        return Ok(());
+    }
+    let why = "the agent runs in a pid namespace of its own, where processes have other numbers; \
+               run it in the node's (docker: --pid=host, Kubernetes: hostPID: true)";
+    Err(StartError::Unsupported(why.to_owned()))
 }
 
 /// Labels executing processes on a thread of its own, which ends with the ring's reader.

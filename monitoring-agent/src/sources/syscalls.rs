@@ -10,7 +10,6 @@ use prometheus::proto::MetricFamily;
 
 use super::StartContext;
 use crate::{
-    ebpf_log,
     families::Family as Metrics,
     kernel_state,
     labels::Labels,
@@ -59,9 +58,6 @@ pub fn start(context: &mut StartContext<'_>) -> Result<Box<dyn Source>, StartErr
         debug: context.config.ebpf_debug,
     };
     let mut loaded = loader::load(&family, context.shared)?;
-    if family.debug {
-        ebpf_log::forward(&mut loaded.ebpf)?;
-    }
     context.labels.adopt(context.shared)?;
     let calls = loaded.take_map("CALLS")?;
     let errors = loaded.take_map("ERRORS")?;
@@ -103,7 +99,9 @@ impl Syscalls {
         let mut all = Vec::new();
         self.call_reader.for_each(self.calls.fd(), |key, per_cpu| {
             let mut sum = Calls::EMPTY;
-            per_cpu.iter().for_each(|calls| sum.merge(calls));
+            for calls in per_cpu {
+                sum.merge(calls);
+            }
             all.push((key, sum));
         })?;
         all.sort_unstable_by_key(|(key, _)| (key.agent, key.syscall));

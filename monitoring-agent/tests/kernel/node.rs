@@ -17,15 +17,15 @@ use prometheus::proto::{Metric, MetricFamily};
 use tokio::runtime::Runtime;
 
 /// The agent that this test process belongs to.
-pub const ME: &str = "kernel-suite";
+pub(crate) const ME: &str = "kernel-suite";
 
 /// How long a test waits for something that the kernel does on its own time. Generous, because a
 /// guest without hardware virtualisation is a hundred times slower.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Running sources; they stop when it is dropped.
-pub struct Node {
-    pub labels: Arc<Labels>,
+pub(crate) struct Node {
+    pub(crate) labels: Arc<Labels>,
     sources: Vec<(&'static str, Box<dyn Source>)>,
     // Last, so that it outlives what runs on it.
     _runtime: Runtime,
@@ -33,12 +33,12 @@ pub struct Node {
 
 impl Node {
     /// Starts sources that label this process [`ME`].
-    pub fn start(names: &[&str]) -> Self {
+    pub(crate) fn start(names: &[&str]) -> Self {
         Self::with(names, |_| {})
     }
 
     /// Starts sources by a changed configuration.
-    pub fn with(names: &[&str], change: impl FnOnce(&mut Config)) -> Self {
+    pub(crate) fn with(names: &[&str], change: impl FnOnce(&mut Config)) -> Self {
         let mut config = Config {
             agents: vec![me()],
             ..Config::default()
@@ -56,7 +56,7 @@ impl Node {
             shared: &mut SharedMaps::new(),
             offsets: &mut Offsets::new(),
         };
-        let _inside = runtime.enter();
+        let inside = runtime.enter();
         let wanted = SOURCES.iter().filter(|entry| names.contains(&entry.name));
         let started = wanted.map(|entry| {
             let source = (entry.start)(&mut context);
@@ -67,7 +67,7 @@ impl Node {
         });
         let sources: Vec<_> = started.collect();
         assert_eq!(sources.len(), names.len(), "an unknown source in {names:?}");
-        drop(_inside);
+        drop(inside);
         Self {
             labels,
             sources,
@@ -76,7 +76,7 @@ impl Node {
     }
 
     /// A source's current numbers.
-    pub fn collect(&mut self, source: &str) -> Batch {
+    pub(crate) fn collect(&mut self, source: &str) -> Batch {
         let (_, source) = self
             .sources
             .iter_mut()
@@ -87,7 +87,7 @@ impl Node {
 }
 
 /// The rule that matches this test process.
-pub fn me() -> AgentRule {
+pub(crate) fn me() -> AgentRule {
     let exe = std::env::current_exe().unwrap();
     let exe = glob::Pattern::escape(exe.to_str().unwrap());
     AgentRule {
@@ -100,7 +100,11 @@ pub fn me() -> AgentRule {
 }
 
 /// A batch's sample with exactly these labels, if there is one.
-pub fn sample<'a>(batch: &'a Batch, name: &str, labels: &[(&str, &str)]) -> Option<&'a Metric> {
+pub(crate) fn sample<'a>(
+    batch: &'a Batch,
+    name: &str,
+    labels: &[(&str, &str)],
+) -> Option<&'a Metric> {
     let family: &MetricFamily = batch.families.iter().find(|family| family.name() == name)?;
     family.get_metric().iter().find(|metric| {
         let pairs = metric.get_label();
@@ -114,12 +118,22 @@ pub fn sample<'a>(batch: &'a Batch, name: &str, labels: &[(&str, &str)]) -> Opti
 }
 
 /// A counter's value; 0 when it has no such sample yet.
-pub fn counter(batch: &Batch, name: &str, labels: &[(&str, &str)]) -> u64 {
-    sample(batch, name, labels).map_or(0, |metric| metric.get_counter().get_value() as u64)
+pub(crate) fn counter(batch: &Batch, name: &str, labels: &[(&str, &str)]) -> u64 {
+    sample(batch, name, labels).map_or(0, count)
+}
+
+/// A counter's value. Test counts are far below 2^53, where `f64` stops being exact.
+#[allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "exact counts"
+)]
+pub(crate) fn count(metric: &Metric) -> u64 {
+    metric.get_counter().get_value() as u64
 }
 
 /// All losses of a batch that are not zero.
-pub fn losses(batch: &Batch) -> Vec<(&'static str, u64)> {
+pub(crate) fn losses(batch: &Batch) -> Vec<(&'static str, u64)> {
     batch
         .lost
         .iter()
@@ -129,7 +143,7 @@ pub fn losses(batch: &Batch) -> Vec<(&'static str, u64)> {
 }
 
 /// Polls until `done` returns something.
-pub fn poll_until<T>(what: &str, mut done: impl FnMut() -> Option<T>) -> T {
+pub(crate) fn poll_until<T>(what: &str, mut done: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + PATIENCE;
     loop {
         if let Some(value) = done() {

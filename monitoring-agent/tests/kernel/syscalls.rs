@@ -3,9 +3,10 @@
 use std::{ptr, thread, time::Instant};
 
 use monitoring_agent::source::Batch;
+use prometheus::proto::{Bucket, Metric, MetricFamily};
 
 use crate::{
-    node::{ME, Node, counter, losses, sample},
+    node::{ME, Node, count, counter, losses, sample},
     work,
 };
 
@@ -69,7 +70,7 @@ fn histogram_buckets_end_with_all_calls() {
     let labels = [("agent", ME), ("syscall", "getppid")];
     let metric = sample(&after, "syscall_duration_seconds", &labels).unwrap();
     let buckets = metric.get_histogram().get_bucket();
-    assert!(buckets.is_sorted_by_key(|bucket| bucket.cumulative_count()));
+    assert!(buckets.is_sorted_by_key(Bucket::cumulative_count));
     // No getppid takes 16 s.
     assert_eq!(buckets.last().unwrap().cumulative_count(), 10_000);
 }
@@ -220,7 +221,7 @@ fn what_does_not_fit_is_counted_as_lost() {
             let of = |text| metric.get_label().iter().any(|label| label.value() == text);
             of("getpgid") || of("getsid")
         })
-        .map(|metric| metric.get_counter().get_value() as u64)
+        .map(count)
         .sum();
     // Other processes' errors may have taken entries and may have been lost, too.
     assert!(kept <= 4_096, "{kept} errors in 4,096 entries");
@@ -232,14 +233,14 @@ fn what_does_not_fit_is_counted_as_lost() {
 #[test]
 fn only_watched_agents() {
     let mut node = Node::with(&["process", SOURCE], |config| {
-        config.sources.syscalls.watched_only = true
+        config.sources.syscalls.watched_only = true;
     });
     work::getppid(1_000);
     let batch = node.collect(SOURCE);
     assert_eq!(calls(&batch, "getppid"), 1_000);
     assert_eq!(losses(&batch), []);
-    let labels = batch.families.iter().flat_map(|family| family.get_metric());
-    let labels = labels.flat_map(|metric| metric.get_label());
+    let labels = batch.families.iter().flat_map(MetricFamily::get_metric);
+    let labels = labels.flat_map(Metric::get_label);
     assert_eq!(labels.filter(|label| label.value() == "other").count(), 0);
 }
 

@@ -3,7 +3,7 @@
 use std::{io, sync::Mutex, thread};
 
 /// Calls `getppid`, which does nothing else and which nothing else here calls.
-pub fn getppid(times: u64) {
+pub(crate) fn getppid(times: u64) {
     for _ in 0..times {
         // SAFETY: the call has no arguments and cannot fail.
         unsafe { libc::syscall(libc::SYS_getppid) };
@@ -11,7 +11,7 @@ pub fn getppid(times: u64) {
 }
 
 /// Calls `getppid` from several threads at once, pinned to the CPUs in turn.
-pub fn getppid_on_all_cpus(threads: usize, times_each: u64) {
+pub(crate) fn getppid_on_all_cpus(threads: usize, times_each: u64) {
     let cpus = thread::available_parallelism().unwrap().get();
     let threads: Vec<_> = (0..threads)
         .map(|number| {
@@ -21,9 +21,9 @@ pub fn getppid_on_all_cpus(threads: usize, times_each: u64) {
             })
         })
         .collect();
-    threads
-        .into_iter()
-        .for_each(|thread| thread.join().unwrap());
+    for thread in threads {
+        thread.join().unwrap();
+    }
 }
 
 fn pin_to(cpu: usize) {
@@ -40,7 +40,7 @@ fn pin_to(cpu: usize) {
 ///
 /// `child` may only make system calls: after a fork of a process with threads nothing else is
 /// safe. It ends with `_exit(0)` when it returns.
-pub fn in_fork(child: impl FnOnce()) -> i32 {
+pub(crate) fn in_fork(child: impl FnOnce()) -> i32 {
     // SAFETY: the child makes system calls only, as the caller promises, and never returns.
     match unsafe { libc::fork() } {
         -1 => panic!("fork: {}", io::Error::last_os_error()),
@@ -60,7 +60,12 @@ pub fn in_fork(child: impl FnOnce()) -> i32 {
 
 /// A seccomp filter for the calling process, for good: the calls in `refused` fail with the error
 /// number that is their first argument; everything else is allowed.
-pub fn refuse_with_first_argument(refused: [libc::c_long; 2]) {
+#[allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "BPF's field widths"
+)]
+pub(crate) fn refuse_with_first_argument(refused: [libc::c_long; 2]) {
     let statement = |code: u32, k: u32| libc::sock_filter {
         code: code as u16,
         jt: 0,
@@ -123,13 +128,13 @@ impl log::Log for Capture {
 }
 
 /// Keeps what is logged from now on.
-pub fn capture_log() {
+pub(crate) fn capture_log() {
     // Another test may have done it.
     let _ = log::set_logger(&Capture);
     log::set_max_level(log::LevelFilter::Debug);
 }
 
 /// What was logged since the last time.
-pub fn captured() -> Vec<String> {
+pub(crate) fn captured() -> Vec<String> {
     std::mem::take(&mut LINES.lock().unwrap())
 }

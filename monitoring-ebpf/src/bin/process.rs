@@ -2,6 +2,10 @@
 
 #![no_std]
 #![no_main]
+#![allow(
+    clippy::needless_pass_by_value,
+    reason = "the attribute macros hand the context over"
+)]
 
 use aya_ebpf::{
     Global,

@@ -4,6 +4,10 @@
 
 #![no_std]
 #![no_main]
+#![allow(
+    clippy::needless_pass_by_value,
+    reason = "the attribute macros hand the context over"
+)]
 
 use aya_ebpf::{
     Global,
@@ -166,14 +170,17 @@ fn number_at_exit(ctx: &RawTracePointContext) -> u64 {
 /// Number and table in one: numbers of 32-bit processes mean other calls.
 #[inline(always)]
 fn call_of(number: u64, task: Task) -> u16 {
-    if number >= u64::from(NATIVE_CALLS) {
+    let Some(number) = u16::try_from(number)
+        .ok()
+        .filter(|number| *number < NATIVE_CALLS)
+    else {
         return INVALID;
-    }
+    };
     let offset = COMPAT_OFFSET.load();
     if offset != ABSENT && task.read_u32(offset) & COMPAT_MASK.load() != 0 {
-        return number as u16 | COMPAT;
+        return number | COMPAT;
     }
-    number as u16
+    number
 }
 
 #[inline(always)]
@@ -189,6 +196,7 @@ fn calls_of(key: CallKey) -> Option<&'static mut Calls> {
     let mut calls = CALLS.get_ptr_mut(key);
     if calls.is_none() {
         // Another CPU may be first; its entry serves as well.
+        #[allow(clippy::needless_borrows_for_generic_args, reason = "240 bytes")]
         let _ = CALLS.insert(key, &NO_CALLS, BPF_NOEXIST.into());
         calls = CALLS.get_ptr_mut(key);
     }
@@ -202,6 +210,7 @@ fn calls_of(key: CallKey) -> Option<&'static mut Calls> {
 
 /// Results from -4095 to -1 are errors, as in the kernel's `IS_ERR_VALUE`.
 #[inline(always)]
+#[allow(clippy::cast_possible_truncation, reason = "at most 4095")]
 fn count_error(call: CallKey, result: i64) {
     if !(-4095..0).contains(&result) {
         return;

@@ -236,13 +236,6 @@ fn each_broken_flag_is_named() {
     );
     check(
         Flags {
-            listen: text("0.0.0.0:0"),
-            ..Flags::default()
-        },
-        &["--listen", "port 0", "use ADDRESS:PORT"],
-    );
-    check(
-        Flags {
             metrics_path: text("m"),
             ..Flags::default()
         },

@@ -1,10 +1,12 @@
-//! What the server counts about itself. Knows nobody who exports it.
+//! What the server counts about itself.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use hyper::StatusCode;
+use prometheus::proto::MetricFamily;
 
 use super::connection::End;
+use crate::families::Family;
 
 /// Totals since the start of the agent.
 #[derive(Debug, Default)]
@@ -25,6 +27,26 @@ pub struct HttpStats {
 }
 
 impl HttpStats {
+    /// The totals as metrics.
+    pub fn families(&self) -> Vec<MetricFamily> {
+        let load = |counter: &AtomicU64| counter.load(Relaxed) as f64;
+        let responses = Family::counter(
+            "monitoring_agent_http_responses_total",
+            "Answers to HTTP requests, by class of status.",
+        )
+        .with(&[("class", "2xx")], load(&self.answered_2xx))
+        .with(&[("class", "4xx")], load(&self.answered_4xx))
+        .with(&[("class", "5xx")], load(&self.answered_5xx));
+        let refused = Family::counter(
+            "monitoring_agent_http_connections_refused_total",
+            "Connections closed without a full answer: for room, for slowness, or not accepted.",
+        )
+        .with(&[("reason", "accept_error")], load(&self.accept_errors))
+        .with(&[("reason", "evicted")], load(&self.evicted_connections))
+        .with(&[("reason", "timeout")], load(&self.timeouts));
+        vec![responses.build(), refused.build()]
+    }
+
     pub(super) fn count_answer(&self, status: StatusCode) {
         let counter = match status.as_u16() {
             ..400 => &self.answered_2xx,

@@ -1,8 +1,14 @@
+//! Which format and coding an answer has, by what the client says.
+
 use std::time::Duration;
 
 use proptest::prelude::*;
 
 use super::*;
+
+const CLASSIC: &str = "version=0.0.4; charset=utf-8";
+const NEWEST: &str = "version=1.0.0; charset=utf-8; escaping=underscores";
+const NEWEST_UTF8: &str = "version=1.0.0; charset=utf-8; escaping=allow-utf-8";
 
 fn check_accept(accept: &str, want: &str) {
     let got = TextFormat::negotiate([accept.as_bytes()]).content_type();
@@ -10,61 +16,60 @@ fn check_accept(accept: &str, want: &str) {
 }
 
 #[test]
-fn accept() {
-    let classic = "version=0.0.4; charset=utf-8";
-    let newest = "version=1.0.0; charset=utf-8; escaping=underscores";
-    let newest_utf8 = "version=1.0.0; charset=utf-8; escaping=allow-utf-8";
-
+fn accept_of_scrapers() {
     // Prometheus 1, 2.0, 2.49, 3.0 with UTF-8 names and with escaped ones, 3 with protobuf first.
-    check_accept("text/plain;version=0.0.4;q=1,*/*;q=0.1", classic);
+    check_accept("text/plain;version=0.0.4;q=1,*/*;q=0.1", CLASSIC);
     check_accept(
         "application/openmetrics-text; version=0.0.1,text/plain;version=0.0.4;q=0.5,*/*;q=0.1",
-        classic,
+        CLASSIC,
     );
     check_accept(
         "application/openmetrics-text;version=1.0.0;q=0.5,\
          application/openmetrics-text;version=0.0.1;q=0.4,\
          text/plain;version=0.0.4;q=0.3,*/*;q=0.2",
-        classic,
+        CLASSIC,
     );
     check_accept(
         "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.5,\
          application/openmetrics-text;version=0.0.1;q=0.4,\
          text/plain;version=1.0.0;escaping=allow-utf-8;q=0.3,\
          text/plain;version=0.0.4;q=0.2,*/*;q=0.1",
-        newest_utf8,
+        NEWEST_UTF8,
     );
     check_accept(
         "application/openmetrics-text;version=1.0.0;escaping=underscores;q=0.5,\
          application/openmetrics-text;version=0.0.1;q=0.4,\
          text/plain;version=1.0.0;escaping=underscores;q=0.3,\
          text/plain;version=0.0.4;q=0.2,*/*;q=0.1",
-        newest,
+        NEWEST,
     );
     check_accept(
         "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;\
          encoding=delimited;escaping=allow-utf-8;q=0.6,\
          application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.5,\
          text/plain;version=1.0.0;escaping=allow-utf-8;q=0.3,text/plain;version=0.0.4;q=0.2",
-        newest_utf8,
+        NEWEST_UTF8,
     );
+}
 
+#[test]
+fn accept_of_others_and_parameters() {
     // A browser, curl, nothing, and things nobody can serve.
     check_accept(
         "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8",
-        classic,
+        CLASSIC,
     );
-    check_accept("*/*", classic);
-    check_accept("", classic);
-    check_accept("application/json", classic);
-    check_accept("text/plain;version=2.0.0", classic);
+    check_accept("*/*", CLASSIC);
+    check_accept("", CLASSIC);
+    check_accept("application/json", CLASSIC);
+    check_accept("text/plain;version=2.0.0", CLASSIC);
 
     // Parameters: order, case, spaces, quotes, each escaping, an unknown one, none.
-    check_accept("text/plain;version=1.0.0", newest);
-    check_accept("TEXT/Plain ; Q=0.5 ; Version = 1.0.0", newest);
+    check_accept("text/plain;version=1.0.0", NEWEST);
+    check_accept("TEXT/Plain ; Q=0.5 ; Version = 1.0.0", NEWEST);
     check_accept(
         "text/plain; version=\"1.0.0\"; escaping=\"allow-utf-8\"",
-        newest_utf8,
+        NEWEST_UTF8,
     );
     check_accept(
         "text/plain;escaping=dots;version=1.0.0",
@@ -74,37 +79,40 @@ fn accept() {
         "text/plain;version=1.0.0;escaping=VALUES",
         "version=1.0.0; charset=utf-8; escaping=values",
     );
-    check_accept("text/plain;version=1.0.0;escaping=rot13", newest);
+    check_accept("text/plain;version=1.0.0;escaping=rot13", NEWEST);
     check_accept(
         "text/plain;version=0.0.4;escaping=values",
         "version=0.0.4; charset=utf-8; escaping=values",
     );
+}
 
+#[test]
+fn accept_by_quality() {
     // Quality: the better liked wins, equals go to the newer, 0 is a refusal, nonsense is not there.
     check_accept(
         "text/plain;version=1.0.0;q=0.2,text/plain;version=0.0.4;q=0.3",
-        classic,
+        CLASSIC,
     );
-    check_accept("text/plain;version=0.0.4,text/plain;version=1.0.0", newest);
-    check_accept("text/plain;version=1.0.0;q=0.2,text/plain;q=0.9", classic);
-    check_accept("text/plain;version=1.0.0;q=0", classic);
-    check_accept("text/plain;version=1.0.0;q=0.000", classic);
-    check_accept("text/plain;version=1.0.0;q=1.001", classic);
-    check_accept("text/plain;version=1.0.0;q=nan", classic);
-    check_accept("text/plain;version=1.0.0;q=0.5555", classic);
-    check_accept("text/plain;version=1.0.0;q=", classic);
+    check_accept("text/plain;version=0.0.4,text/plain;version=1.0.0", NEWEST);
+    check_accept("text/plain;version=1.0.0;q=0.2,text/plain;q=0.9", CLASSIC);
+    check_accept("text/plain;version=1.0.0;q=0", CLASSIC);
+    check_accept("text/plain;version=1.0.0;q=0.000", CLASSIC);
+    check_accept("text/plain;version=1.0.0;q=1.001", CLASSIC);
+    check_accept("text/plain;version=1.0.0;q=nan", CLASSIC);
+    check_accept("text/plain;version=1.0.0;q=0.5555", CLASSIC);
+    check_accept("text/plain;version=1.0.0;q=", CLASSIC);
     // What is said of 0.0.4 itself weighs more than what is said of everything.
     check_accept(
         "*/*;q=0.9,text/plain;version=0.0.4;q=0.1,text/plain;version=1.0.0;q=0.2",
-        newest,
+        NEWEST,
     );
     check_accept(
         "text/*;q=0.1,text/plain;version=1.0.0;q=0.2,*/*;q=0.9",
-        newest,
+        NEWEST,
     );
     // Commas and semicolons in quotes separate nothing.
-    check_accept("a/b;c=\"x,text/plain;version=1.0.0\"", classic);
-    check_accept("a/b;c=\"\\\",text/plain;version=1.0.0\"", classic);
+    check_accept("a/b;c=\"x,text/plain;version=1.0.0\"", CLASSIC);
+    check_accept("a/b;c=\"\\\",text/plain;version=1.0.0\"", CLASSIC);
 }
 
 #[test]

@@ -1,3 +1,5 @@
+//! What is rendered once, what at each scrape, and that both together are one valid answer.
+
 use std::{
     io::Read as _,
     process::{Command, Stdio},

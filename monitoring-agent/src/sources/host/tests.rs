@@ -146,10 +146,36 @@ fn every_part_is_exported() {
     assert_eq!(samples.len(), 8 + 1 + 3 + 7 + 5 + 8 + 2 + 2 + 3 + 2 + 2);
 }
 
+/// A file, what it holds instead, what then is missing, and what is counted as lost.
+type Failure = (
+    &'static str,
+    Option<&'static [u8]>,
+    &'static str,
+    Option<&'static str>,
+);
+
+#[rustfmt::skip]
+const FAILURES: [Failure; 13] = [
+    ("proc/stat", None, "node_", Some("unreadable_cpu")),
+    ("proc/stat", Some(b"cpu0 1 2\n"), "node_", Some("unreadable_cpu")),
+    ("proc/loadavg", Some(b"\xff\n"), "node_load", Some("unreadable_load")),
+    ("proc/loadavg", Some(b"0.07 1.25 16.00 2/345 67"), "node_load", Some("unreadable_load")),
+    ("proc/meminfo", Some(b"MemTotal: 8 kB\nMemF\n"), "node_memory_", Some("unreadable_memory")),
+    ("proc/diskstats", None, "node_disk_", Some("unreadable_disk")),
+    ("proc/net/dev", None, "node_network_", Some("unreadable_network")),
+    ("sys/class/net/eth0/speed", Some(b"fast\n"), "node_network_speed", Some("unreadable_network")),
+    ("proc/sys/fs/file-nr", Some(b""), "node_filefd_", Some("unreadable_filefd")),
+    ("proc/pressure/io", Some(b"some\n"), "node_pressure_io", Some("unreadable_pressure")),
+    ("proc/1/mounts", Some(b"/dev\n"), "node_filesystem_", Some("unreadable_filesystem")),
+    // What a machine does not have is no failure.
+    ("proc/pressure/cpu", None, "node_pressure_cpu", None),
+    ("sys/class/net/eth0/speed", None, "node_network_speed", None),
+];
+
 #[test]
 fn a_part_that_fails_loses_itself_only() {
     let (whole, _) = collect(&mut host(machine().path()));
-    let check = |file: &str, content: Option<&[u8]>, prefix: &str, reason: Option<&str>| {
+    for (file, content, prefix, reason) in FAILURES {
         let root = machine();
         match content {
             Some(content) => fs::write(root.path().join(file), content).unwrap(),
@@ -158,83 +184,15 @@ fn a_part_that_fails_loses_itself_only() {
         let mut host = host(root.path());
         for collections in 1..3 {
             let (samples, lost) = collect(&mut host);
-            let missing: BTreeSet<_> = whole
-                .keys()
-                .filter(|series| !samples.contains_key(*series))
-                .collect();
+            let missing = whole.keys().filter(|series| !samples.contains_key(*series));
+            let missing: BTreeSet<_> = missing.collect();
             assert!(!missing.is_empty(), "{file}");
-            assert!(
-                missing.iter().all(|series| series.starts_with(prefix)),
-                "{file}: {missing:?}"
-            );
+            let of_part = missing.iter().all(|series| series.starts_with(prefix));
+            assert!(of_part, "{file}: {missing:?}");
             let want = reason.map(|reason| (reason, collections));
             assert_eq!(lost.into_iter().next(), want, "{file}");
         }
-    };
-    check("proc/stat", None, "node_", Some("unreadable_cpu"));
-    check(
-        "proc/stat",
-        Some(b"cpu0 1 2\n"),
-        "node_",
-        Some("unreadable_cpu"),
-    );
-    check(
-        "proc/loadavg",
-        Some(b"\xff\n"),
-        "node_load",
-        Some("unreadable_load"),
-    );
-    check(
-        "proc/meminfo",
-        Some(b"MemTotal: 8 kB\nMemF\n"),
-        "node_memory_",
-        Some("unreadable_memory"),
-    );
-    check(
-        "proc/loadavg",
-        Some(b"0.07 1.25 16.00 2/345 67"),
-        "node_load",
-        Some("unreadable_load"),
-    );
-    check(
-        "proc/diskstats",
-        None,
-        "node_disk_",
-        Some("unreadable_disk"),
-    );
-    check(
-        "proc/net/dev",
-        None,
-        "node_network_",
-        Some("unreadable_network"),
-    );
-    check(
-        "sys/class/net/eth0/speed",
-        Some(b"fast\n"),
-        "node_network_speed",
-        Some("unreadable_network"),
-    );
-    check(
-        "proc/sys/fs/file-nr",
-        Some(b""),
-        "node_filefd_",
-        Some("unreadable_filefd"),
-    );
-    check(
-        "proc/pressure/io",
-        Some(b"some\n"),
-        "node_pressure_io",
-        Some("unreadable_pressure"),
-    );
-    check(
-        "proc/1/mounts",
-        Some(b"/dev\n"),
-        "node_filesystem_",
-        Some("unreadable_filesystem"),
-    );
-    // What a machine does not have is no failure.
-    check("proc/pressure/cpu", None, "node_pressure_cpu", None);
-    check("sys/class/net/eth0/speed", None, "node_network_speed", None);
+    }
 }
 
 #[test]
