@@ -1,14 +1,16 @@
 //! What the kernel says of our own programs and maps, from `/proc/self/fdinfo`.
 
 use std::{
-    fs,
+    fs::File,
+    io::Read as _,
     os::fd::{AsFd, AsRawFd as _},
 };
 
-use aya::{Ebpf, maps::PerCpuArray};
+use aya::maps::MapData;
 
 use crate::{
     loader::Loaded,
+    per_cpu::PerCpuCounters,
     source::{MapState, ProgramState},
 };
 
@@ -42,23 +44,43 @@ pub fn map(name: &str, fd: impl AsFd, entries: Option<u64>) -> MapState {
     }
 }
 
-/// A family's loss counters, summed over CPUs, by the names that the family gives its slots.
-pub fn lost(ebpf: &Ebpf, reasons: &[&'static str]) -> anyhow::Result<Vec<(&'static str, u64)>> {
-    let Some(map) = ebpf.map("LOST") else {
-        return Ok(Vec::new());
-    };
-    let counters: PerCpuArray<_, u64> = PerCpuArray::try_from(map)?;
-    let sum = |slot| anyhow::Ok(counters.get(&slot, 0)?.iter().sum::<u64>());
-    (0..)
-        .zip(reasons)
-        .map(|(slot, reason)| Ok((*reason, sum(slot)?)))
-        .collect()
+/// A family's loss counters, by the names that the family gives their slots.
+#[derive(Debug)]
+pub struct Losses {
+    map: MapData,
+    reasons: &'static [&'static str],
+    reader: PerCpuCounters,
 }
+
+impl Losses {
+    /// The counters of a loaded family.
+    pub fn new(loaded: &mut Loaded, reasons: &'static [&'static str]) -> anyhow::Result<Self> {
+        Ok(Self {
+            map: loaded.take_map("LOST")?,
+            reasons,
+            reader: PerCpuCounters::new()?,
+        })
+    }
+
+    /// The current totals.
+    pub fn read(&mut self) -> anyhow::Result<Vec<(&'static str, u64)>> {
+        let slots = (0..).zip(self.reasons);
+        let totals =
+            slots.map(|(slot, reason)| Ok((*reason, self.reader.sum(self.map.fd(), slot)?)));
+        totals.collect()
+    }
+}
+
+/// Most bytes of an fdinfo file that are looked at; programs' are about 300 long.
+const FDINFO_BYTES: usize = 1024;
 
 fn fdinfo(fd: impl AsFd) -> String {
     let path = format!("/proc/self/fdinfo/{}", fd.as_fd().as_raw_fd());
-    // Without it the numbers are absent; the programs count all the same.
-    fs::read_to_string(path).unwrap_or_default()
+    let mut text = [0; FDINFO_BYTES];
+    // Without it the numbers are absent; the programs count all the same. One read is enough for
+    // a file of procfs that fits.
+    let read = File::open(path).and_then(|mut file| file.read(&mut text));
+    String::from_utf8_lossy(&text[..read.unwrap_or(0)]).into_owned()
 }
 
 fn value(fdinfo: &str, key: &str) -> Option<u64> {

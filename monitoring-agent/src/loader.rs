@@ -67,7 +67,12 @@ impl Loaded {
     /// Takes a map out of the object, to be read by its descriptor or as a ring buffer.
     pub fn take_map(&mut self, name: &str) -> anyhow::Result<MapData> {
         match self.ebpf.take_map(name) {
-            Some(Map::PerCpuHashMap(map) | Map::HashMap(map) | Map::RingBuf(map)) => Ok(map),
+            Some(
+                Map::PerCpuHashMap(map)
+                | Map::PerCpuArray(map)
+                | Map::HashMap(map)
+                | Map::RingBuf(map),
+            ) => Ok(map),
             _ => bail!("map {name} is missing in the kernel object; build it again"),
         }
     }

@@ -1,4 +1,4 @@
-//! Reads whole per-CPU hash maps with a few system calls.
+//! Reads per-CPU maps with few system calls: whole hash maps in batches, array elements singly.
 //!
 //! aya reads one entry a call, and opens `/sys/devices/system/cpu/possible` for each: about 10 µs
 //! an entry, where `BPF_MAP_LOOKUP_BATCH` (since 5.6) needs about 1 µs.
@@ -6,6 +6,7 @@
 use std::{
     io, mem,
     os::fd::{AsFd, AsRawFd as _},
+    ptr,
 };
 
 use anyhow::Context as _;
@@ -16,6 +17,19 @@ const BATCH: usize = 64;
 
 /// `BPF_MAP_LOOKUP_BATCH` of `enum bpf_cmd` in the kernel's `include/uapi/linux/bpf.h`.
 const BPF_MAP_LOOKUP_BATCH: libc::c_int = 24;
+
+/// `BPF_MAP_LOOKUP_ELEM` of the same.
+const BPF_MAP_LOOKUP_ELEM: libc::c_int = 1;
+
+/// The member of `union bpf_attr` for single elements.
+#[repr(C)]
+struct ElementAttr {
+    map_fd: u32,
+    padding: u32,
+    key: u64,
+    value: u64,
+    flags: u64,
+}
 
 /// The `batch` member of `union bpf_attr`.
 #[repr(C)]
@@ -45,10 +59,8 @@ impl<K: Pod, V: Pod> PerCpuReader<K, V> {
     /// A reader for this machine's number of possible CPUs.
     pub fn new() -> anyhow::Result<Self> {
         let () = Self::ALIGNED;
-        let cpus = aya::util::nr_cpus()
-            .map_err(|(file, error)| anyhow::Error::new(error).context(format!("read {file}")))?;
         Ok(Self {
-            cpus,
+            cpus: possible_cpus()?,
             keys: Vec::new(),
             values: Vec::new(),
         })
@@ -106,19 +118,11 @@ impl<K: Pod, V: Pod> PerCpuReader<K, V> {
             };
             // SAFETY: the buffers have room for `count` entries; `position` is the hash map's
             // 4-byte batch token with room to spare; all outlive the call.
-            let result = unsafe {
-                libc::syscall(
-                    libc::SYS_bpf,
-                    BPF_MAP_LOOKUP_BATCH,
-                    &raw mut attr,
-                    size_of::<BatchAttr>(),
-                )
-            };
+            let result = unsafe { bpf(BPF_MAP_LOOKUP_BATCH, &mut attr) };
             let read = usize::try_from(attr.count).context("batch count")?;
-            if result == 0 {
+            let Err(error) = result else {
                 return Ok((read, false));
-            }
-            let error = io::Error::last_os_error();
+            };
             match error.raw_os_error() {
                 Some(libc::ENOENT) => return Ok((read, true)),
                 // One hash bucket holds more entries than the buffers.
@@ -127,5 +131,54 @@ impl<K: Pod, V: Pod> PerCpuReader<K, V> {
                 _ => return Err(error).context("read a per-CPU map"),
             }
         }
+    }
+}
+
+/// Reads elements of per-CPU arrays of counters.
+#[derive(Debug)]
+pub struct PerCpuCounters(Vec<u64>);
+
+impl PerCpuCounters {
+    /// A reader for this machine's number of possible CPUs.
+    pub fn new() -> anyhow::Result<Self> {
+        Ok(Self(vec![0; possible_cpus()?]))
+    }
+
+    /// A counter's sum over all CPUs.
+    pub fn sum(&mut self, map: impl AsFd, slot: u32) -> anyhow::Result<u64> {
+        let mut attr = ElementAttr {
+            map_fd: u32::try_from(map.as_fd().as_raw_fd()).context("map descriptor")?,
+            padding: 0,
+            key: &raw const slot as u64,
+            value: self.0.as_mut_ptr() as u64,
+            flags: 0,
+        };
+        // SAFETY: the key is an array's 4-byte index, and the buffer has room for each CPU's 8
+        // bytes; both outlive the call.
+        let result = unsafe { bpf(BPF_MAP_LOOKUP_ELEM, &mut attr) };
+        result.context("read a per-CPU counter")?;
+        Ok(self.0.iter().sum())
+    }
+}
+
+fn possible_cpus() -> anyhow::Result<usize> {
+    aya::util::nr_cpus()
+        .map_err(|(file, error)| anyhow::Error::new(error).context(format!("read {file}")))
+}
+
+/// The system call `bpf`.
+///
+/// # Safety
+///
+/// `attr` must be what the kernel expects for `command`, and what it points to must be as large
+/// as the map says, and outlive the call.
+unsafe fn bpf<T>(command: libc::c_int, attr: &mut T) -> io::Result<()> {
+    // SAFETY: as the caller promises.
+    let result =
+        unsafe { libc::syscall(libc::SYS_bpf, command, ptr::from_mut(attr), size_of::<T>()) };
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
     }
 }

@@ -23,7 +23,7 @@ use tracing::warn;
 
 use super::StartContext;
 use crate::{
-    kernel_state,
+    kernel_state::{self, Losses},
     labels::Labels,
     loader::{self, Attach, Family, Loaded},
     offsets::ABSENT,
@@ -41,6 +41,7 @@ const WAITING_EVENTS: usize = 4096;
 
 struct Process {
     loaded: Loaded,
+    losses: Losses,
     labels: Arc<Labels>,
     ring_loss: Arc<Loss>,
     /// Events known to be lost at the last scan of all processes.
@@ -75,6 +76,7 @@ pub fn start(context: &mut StartContext<'_>) -> Result<Box<dyn Source>, StartErr
     let failures = Arc::new(AtomicU64::new(0));
     follow(events, Arc::clone(&labels), Arc::clone(&failures))?;
     Ok(Box::new(Process {
+        losses: Losses::new(&mut loaded, &lost::REASONS)?,
         loaded,
         labels,
         ring_loss,
@@ -121,7 +123,7 @@ fn follow(
 
 impl Source for Process {
     fn collect(&mut self) -> anyhow::Result<Batch> {
-        let mut lost = kernel_state::lost(&self.loaded.ebpf, &lost::REASONS)?;
+        let mut lost = self.losses.read()?;
         lost.extend(self.ring_loss.totals());
         let events_lost = lost.iter().map(|(_, count)| count).sum();
         if events_lost > self.repaired_loss {

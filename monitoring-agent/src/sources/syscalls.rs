@@ -11,7 +11,7 @@ use prometheus::proto::MetricFamily;
 use super::StartContext;
 use crate::{
     families::Family as Metrics,
-    kernel_state,
+    kernel_state::{self, Losses},
     labels::Labels,
     loader::{self, Attach, Family, Loaded},
     per_cpu::PerCpuReader,
@@ -32,6 +32,7 @@ const DURATION_HELP: &str = "Time from entry to return of system calls, waiting 
 
 struct Syscalls {
     loaded: Loaded,
+    losses: Losses,
     labels: Arc<Labels>,
     calls: MapData,
     errors: MapData,
@@ -62,6 +63,7 @@ pub fn start(context: &mut StartContext<'_>) -> Result<Box<dyn Source>, StartErr
     let calls = loaded.take_map("CALLS")?;
     let errors = loaded.take_map("ERRORS")?;
     Ok(Box::new(Syscalls {
+        losses: Losses::new(&mut loaded, &lost::REASONS)?,
         labels: Arc::clone(context.labels),
         calls,
         errors,
@@ -78,7 +80,7 @@ impl Source for Syscalls {
         let (errors_family, errors) = self.collect_errors(&names)?;
         families.push(errors_family);
         let (programs, recursions) = kernel_state::programs(&self.loaded);
-        let mut lost = kernel_state::lost(&self.loaded.ebpf, &lost::REASONS)?;
+        let mut lost = self.losses.read()?;
         lost.push(("recursion", recursions));
         let maps = vec![
             kernel_state::map("CALLS", self.calls.fd(), Some(calls)),
