@@ -10,7 +10,7 @@ use aya::maps::MapData;
 
 use crate::{
     loader::Loaded,
-    per_cpu::PerCpuCounters,
+    per_cpu::PerCpuElements,
     source::{MapState, ProgramState},
 };
 
@@ -49,7 +49,7 @@ pub fn map(name: &str, fd: impl AsFd, entries: Option<u64>) -> MapState {
 pub struct Losses {
     map: MapData,
     reasons: &'static [&'static str],
-    reader: PerCpuCounters,
+    reader: PerCpuElements<u64>,
 }
 
 impl Losses {
@@ -58,16 +58,17 @@ impl Losses {
         Ok(Self {
             map: loaded.take_map("LOST")?,
             reasons,
-            reader: PerCpuCounters::new()?,
+            reader: PerCpuElements::new()?,
         })
     }
 
     /// The current totals.
     pub fn read(&mut self) -> anyhow::Result<Vec<(&'static str, u64)>> {
+        let mut sum = |slot| anyhow::Ok(self.reader.read(&self.map, slot)?.iter().sum());
         let slots = (0..).zip(self.reasons);
-        let totals =
-            slots.map(|(slot, reason)| Ok((*reason, self.reader.sum(self.map.fd(), slot)?)));
-        totals.collect()
+        slots
+            .map(|(slot, reason)| Ok((*reason, sum(slot)?)))
+            .collect()
     }
 }
 

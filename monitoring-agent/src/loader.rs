@@ -70,6 +70,7 @@ impl Loaded {
             Some(
                 Map::PerCpuHashMap(map)
                 | Map::PerCpuArray(map)
+                | Map::Array(map)
                 | Map::HashMap(map)
                 | Map::RingBuf(map),
             ) => Ok(map),

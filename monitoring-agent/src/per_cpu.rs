@@ -4,13 +4,15 @@
 //! an entry, where `BPF_MAP_LOOKUP_BATCH` (since 5.6) needs about 1 µs.
 
 use std::{
-    io, mem,
+    io,
+    marker::PhantomData,
+    mem,
     os::fd::{AsFd, AsRawFd as _},
     ptr,
 };
 
 use anyhow::Context as _;
-use aya::Pod;
+use aya::{Pod, maps::MapData};
 
 /// Entries asked for at a time. With 128 CPUs and values of 240 bytes this is a buffer of 2 MB.
 const BATCH: usize = 64;
@@ -53,12 +55,9 @@ pub struct PerCpuReader<K: Pod, V: Pod> {
 }
 
 impl<K: Pod, V: Pod> PerCpuReader<K, V> {
-    /// The kernel hands out per-CPU values at multiples of 8 bytes.
-    const ALIGNED: () = assert!(size_of::<V>().is_multiple_of(8) && align_of::<V>() <= 8);
-
     /// A reader for this machine's number of possible CPUs.
     pub fn new() -> anyhow::Result<Self> {
-        let () = Self::ALIGNED;
+        let () = Aligned::<V>::ASSERTED;
         Ok(Self {
             cpus: possible_cpus()?,
             keys: Vec::new(),
@@ -112,7 +111,7 @@ impl<K: Pod, V: Pod> PerCpuReader<K, V> {
                 keys: self.keys.as_mut_ptr() as u64,
                 values: self.values.as_mut_ptr() as u64,
                 count: u32::try_from(size).context("batch size")?,
-                map_fd: u32::try_from(map.as_raw_fd()).context("map descriptor")?,
+                map_fd: descriptor(map)?,
                 elem_flags: 0,
                 flags: 0,
             };
@@ -134,31 +133,44 @@ impl<K: Pod, V: Pod> PerCpuReader<K, V> {
     }
 }
 
-/// Reads elements of per-CPU arrays of counters.
+/// Reads single elements of per-CPU arrays whose values are of type `V`.
 #[derive(Debug)]
-pub struct PerCpuCounters(Vec<u64>);
+pub struct PerCpuElements<V: Pod>(Vec<V>);
 
-impl PerCpuCounters {
+impl<V: Pod> PerCpuElements<V> {
     /// A reader for this machine's number of possible CPUs.
     pub fn new() -> anyhow::Result<Self> {
-        Ok(Self(vec![0; possible_cpus()?]))
+        let () = Aligned::<V>::ASSERTED;
+        // SAFETY: `Pod` types are valid when zeroed.
+        Ok(Self(vec![unsafe { mem::zeroed() }; possible_cpus()?]))
     }
 
-    /// A counter's sum over all CPUs.
-    pub fn sum(&mut self, map: impl AsFd, slot: u32) -> anyhow::Result<u64> {
+    /// The element's value on each possible CPU.
+    pub fn read(&mut self, map: &MapData, index: u32) -> anyhow::Result<&[V]> {
         let mut attr = ElementAttr {
-            map_fd: u32::try_from(map.as_fd().as_raw_fd()).context("map descriptor")?,
+            map_fd: descriptor(map.fd())?,
             padding: 0,
-            key: &raw const slot as u64,
+            key: &raw const index as u64,
             value: self.0.as_mut_ptr() as u64,
             flags: 0,
         };
-        // SAFETY: the key is an array's 4-byte index, and the buffer has room for each CPU's 8
-        // bytes; both outlive the call.
+        // SAFETY: the key is an array's 4-byte index, and the buffer has room for each CPU's
+        // value; both outlive the call.
         let result = unsafe { bpf(BPF_MAP_LOOKUP_ELEM, &mut attr) };
-        result.context("read a per-CPU counter")?;
-        Ok(self.0.iter().sum())
+        result.context("read an element of a per-CPU map")?;
+        Ok(&self.0)
     }
+}
+
+/// The kernel hands out per-CPU values at multiples of 8 bytes.
+struct Aligned<V>(PhantomData<V>);
+
+impl<V> Aligned<V> {
+    const ASSERTED: () = assert!(size_of::<V>().is_multiple_of(8) && align_of::<V>() <= 8);
+}
+
+fn descriptor(fd: impl AsFd) -> anyhow::Result<u32> {
+    u32::try_from(fd.as_fd().as_raw_fd()).context("map descriptor")
 }
 
 fn possible_cpus() -> anyhow::Result<usize> {

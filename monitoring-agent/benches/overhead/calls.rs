@@ -3,10 +3,15 @@
 //! The conditions take turns, so that whatever else the machine does falls on all of them; the
 //! figure is the median over the rounds. The loop's own CPU time is counted, not wall time.
 
+use std::time::{Duration, Instant};
+
 use crate::process::{Running, free_port};
 
 const ROUNDS: usize = 7;
 const CALLS: u32 = 1_000_000;
+
+/// Longer than the agent's interval, at the end of which it has seen which calls are made often.
+const WARM_UP: Duration = Duration::from_millis(1_500);
 
 /// What the agent does, in bpftrace's words: counts, errors by number, durations.
 const SAME_COUNTING: &str = "
@@ -27,7 +32,8 @@ pub(crate) fn measure() {
     let conditions: [Condition; 4] = [
         ("nobody watches", || None),
         ("monitoring-agent: counts, errors, durations", || {
-            Some(Running::agent(free_port(), &[]))
+            let interval = ["--collection-interval", "1s"];
+            Some(Running::agent(free_port(), &interval))
         }),
         ("bpftrace, the same counting", || {
             Some(Running::bpftrace(SAME_COUNTING))
@@ -45,7 +51,10 @@ pub(crate) fn measure() {
         }
         for condition in order {
             let running = conditions[condition].1();
-            loop_ns();
+            let warm = Instant::now();
+            while warm.elapsed() < WARM_UP {
+                loop_ns();
+            }
             samples[condition].push(loop_ns());
             drop(running);
         }

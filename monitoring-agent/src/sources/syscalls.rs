@@ -1,13 +1,15 @@
 //! Source `syscalls`: reads what the kernel programs counted, once per interval.
 
+mod hot;
 mod machine;
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use aya::{include_bytes_aligned, maps::MapData};
 use monitoring_common::syscalls::{CallKey, Calls, ErrorKey, lost};
 use prometheus::proto::MetricFamily;
 
+use self::hot::Hot;
 use super::StartContext;
 use crate::{
     families::Family as Metrics,
@@ -36,6 +38,7 @@ struct Syscalls {
     labels: Arc<Labels>,
     calls: MapData,
     errors: MapData,
+    hot: Hot,
     call_reader: PerCpuReader<CallKey, Calls>,
     error_reader: PerCpuReader<ErrorKey, u64>,
 }
@@ -63,6 +66,7 @@ pub fn start(context: &mut StartContext<'_>) -> Result<Box<dyn Source>, StartErr
     let calls = loaded.take_map("CALLS")?;
     let errors = loaded.take_map("ERRORS")?;
     Ok(Box::new(Syscalls {
+        hot: Hot::new(&mut loaded)?,
         losses: Losses::new(&mut loaded, &lost::REASONS)?,
         labels: Arc::clone(context.labels),
         calls,
@@ -82,8 +86,10 @@ impl Source for Syscalls {
         let (programs, recursions) = kernel_state::programs(&self.loaded);
         let mut lost = self.losses.read()?;
         lost.push(("recursion", recursions));
+        let (hot_cells, places) = self.hot.state();
         let maps = vec![
             kernel_state::map("CALLS", self.calls.fd(), Some(calls)),
+            kernel_state::map("HOT", hot_cells.fd(), Some(places)),
             kernel_state::map("ERRORS", self.errors.fd(), Some(errors)),
         ];
         Ok(Batch {
@@ -98,15 +104,18 @@ impl Source for Syscalls {
 impl Syscalls {
     /// Counters and histograms of all calls, and the number of entries in the map.
     fn collect_calls(&mut self, agents: &[String]) -> anyhow::Result<(Vec<MetricFamily>, u64)> {
-        let mut all = Vec::new();
+        let mut all = BTreeMap::new();
+        let mut entries = 0;
         self.call_reader.for_each(self.calls.fd(), |key, per_cpu| {
             let mut sum = Calls::EMPTY;
             for calls in per_cpu {
                 sum.merge(calls);
             }
-            all.push((key, sum));
+            entries += 1;
+            all.insert(key, sum);
         })?;
-        all.sort_unstable_by_key(|(key, _)| (key.agent, key.syscall));
+        self.hot.add_to(&mut all)?;
+        self.hot.promote(&all)?;
         let mut counts = Metrics::counter("syscall_total", CALLS_HELP);
         let mut durations = Metrics::histogram("syscall_duration_seconds", DURATION_HELP);
         for (key, calls) in &all {
@@ -117,7 +126,7 @@ impl Syscalls {
                 durations.push_durations(&labels, &calls.timed);
             }
         }
-        Ok((vec![counts.build(), durations.build()], all.len() as u64))
+        Ok((vec![counts.build(), durations.build()], entries))
     }
 
     /// Counters of all failed calls, and the number of entries in the map.

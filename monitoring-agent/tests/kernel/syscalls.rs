@@ -65,6 +65,20 @@ fn a_million_calls_of_four_threads_on_all_cpus() {
 }
 
 #[test]
+fn counts_stay_exact_when_a_call_gets_its_place() {
+    let mut node = Node::start(&["process", SOURCE]);
+    for round in 1..=5 {
+        work::getppid_on_all_cpus(2, 1_000);
+        let batch = node.collect(SOURCE);
+        assert_eq!(losses(&batch), []);
+        assert_eq!(calls(&batch, "getppid"), round * 2_000);
+        assert_eq!(durations(&batch, "getppid").0, round * 2_000);
+        let places = batch.maps.iter().find(|map| map.name == "HOT").unwrap();
+        assert!(places.entries > Some(0), "2,000 calls are often");
+    }
+}
+
+#[test]
 fn histogram_buckets_end_with_all_calls() {
     let (_, after) = counted(|| work::getppid(10_000));
     let labels = [("agent", ME), ("syscall", "getppid")];

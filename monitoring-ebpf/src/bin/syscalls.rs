@@ -12,17 +12,17 @@
 use aya_ebpf::{
     Global,
     bindings::{BPF_NOEXIST, pt_regs},
-    btf_maps::PerCpuHashMap,
+    btf_maps::{Array, PerCpuArray, PerCpuHashMap},
     helpers::{bpf_get_current_pid_tgid, bpf_probe_read_kernel, generated::bpf_ktime_get_ns},
     macros::{btf_map, raw_tracepoint},
     programs::RawTracePointContext,
 };
 use aya_log_ebpf::debug;
 use monitoring_common::{
-    agents::OTHER,
+    agents::{MAX_AGENTS, OTHER},
     syscalls::{
-        COMPAT, CallKey, Calls, ErrorKey, INVALID, MAX_CALLS, MAX_ERRORS, NATIVE_CALLS, TaskCall,
-        UNWATCHED,
+        COMPAT, CallKey, Calls, ErrorKey, HotRow, INVALID, MAX_CALLS, MAX_ERRORS, MAX_HOT,
+        NATIVE_CALLS, TaskCall, UNWATCHED, hot_index,
         lost::{CALLS_FULL, ERRORS_FULL, TASK_STATE},
     },
 };
@@ -68,6 +68,13 @@ static CALLS: PerCpuHashMap<CallKey, Calls, MAX_CALLS> = PerCpuHashMap::new();
 
 #[btf_map]
 static ERRORS: PerCpuHashMap<ErrorKey, u64, MAX_ERRORS> = PerCpuHashMap::new();
+
+/// Places of the calls that are made often, by agent; written by the agent at each collection.
+#[btf_map]
+static HOT_PLACES: Array<HotRow, MAX_AGENTS> = Array::new();
+
+#[btf_map]
+static HOT: PerCpuArray<Calls, MAX_HOT> = PerCpuArray::new();
 
 static NO_CALLS: Calls = Calls::EMPTY;
 
@@ -193,7 +200,7 @@ fn count_untimed(key: CallKey) {
 /// This CPU's calls of a key, entered at its first use. Counts a loss when the map is full.
 #[inline(always)]
 fn calls_of(key: CallKey) -> Option<&'static mut Calls> {
-    let mut calls = CALLS.get_ptr_mut(key);
+    let mut calls = hot_calls_of(key).or_else(|| CALLS.get_ptr_mut(key));
     if calls.is_none() {
         // Another CPU may be first; its entry serves as well.
         #[allow(clippy::needless_borrows_for_generic_args, reason = "240 bytes")]
@@ -206,6 +213,18 @@ fn calls_of(key: CallKey) -> Option<&'static mut Calls> {
     // SAFETY: the value is this CPU's, and preemption is off while the program runs. Entries are
     // never removed, so the pointer stays good.
     calls.map(|calls| unsafe { &mut *calls })
+}
+
+/// This CPU's calls of a key that has a place. What was counted before it had one stays in `CALLS`;
+/// the agent adds both.
+#[inline(always)]
+fn hot_calls_of(key: CallKey) -> Option<*mut Calls> {
+    let row = HOT_PLACES.get(key.agent.into())?;
+    let place = *row.places.get(hot_index(key.syscall))?;
+    if place == 0 {
+        return None;
+    }
+    HOT.get_ptr_mut(place.into())
 }
 
 /// Results from -4095 to -1 are errors, as in the kernel's `IS_ERR_VALUE`.
