@@ -32,6 +32,9 @@ const MAX_SERIES: usize = 10_000;
 /// A source that has not reported after this part of the interval is overdue.
 const DEADLINE_SHARE: f64 = 0.5;
 
+/// What the log says of a source that has not answered.
+const OVERDUE: &str = "it has not answered; its last numbers stay";
+
 /// What the pipeline tells the aggregator.
 #[derive(Debug)]
 pub enum Command {
@@ -47,14 +50,24 @@ pub enum Command {
 
 /// The state of all sources.
 pub struct Aggregate {
-    collectors: BTreeMap<&'static str, Collector>,
+    active: BTreeMap<&'static str, Active>,
     states: BTreeMap<&'static str, SourceState>,
     /// Series beyond the limit, by metric, since the start.
     limited: BTreeMap<String, u64>,
     published: watch::Sender<Arc<Snapshot>>,
-    /// Sources that were asked and have not reported.
+    /// Sources whose answers the next snapshot waits for.
     awaited: BTreeSet<&'static str>,
+    /// When the sources were last asked: no number of the next snapshot is older, except those
+    /// of sources that are not up.
+    asked: Instant,
     own: OwnMetrics,
+}
+
+/// A source that runs.
+struct Active {
+    collector: Collector,
+    /// Whether it was asked and has not answered.
+    busy: bool,
 }
 
 /// Metrics of parts of the agent that are no sources, read at each snapshot.
@@ -64,11 +77,12 @@ impl Aggregate {
     /// An aggregate without sources, which publishes to `published`.
     pub fn new(published: watch::Sender<Arc<Snapshot>>, own: OwnMetrics) -> Self {
         Self {
-            collectors: BTreeMap::new(),
+            active: BTreeMap::new(),
             states: BTreeMap::new(),
             limited: BTreeMap::new(),
             published,
             awaited: BTreeSet::new(),
+            asked: Instant::now(),
             own,
         }
     }
@@ -97,9 +111,10 @@ impl Aggregate {
                         deadline_share = interval.mul_f64(DEADLINE_SHARE);
                     }
                     Some(Command::Shutdown(done)) => {
-                        let stopped = std::mem::take(&mut self.collectors).into_values();
+                        let stopped = std::mem::take(&mut self.active).into_values();
+                        let stopped = stopped.map(|active| active.collector.stop());
                         // Whoever asked may have gone; the threads end all the same.
-                        let _ = done.send(stopped.map(Collector::stop).collect());
+                        let _ = done.send(stopped.collect());
                         return;
                     }
                     None => return,
@@ -125,39 +140,51 @@ impl Aggregate {
         let state = self.states.entry(name).or_default();
         match outcome {
             Ok(collector) => {
-                if collector.request() {
-                    self.awaited.insert(name);
-                }
-                self.collectors.insert(name, collector);
+                let busy = collector.request();
+                self.active.insert(name, Active { collector, busy });
+                self.awaited.insert(name);
             }
             Err(_) => state.up = false,
         }
     }
 
     fn stop(&mut self, name: &'static str) {
-        self.collectors.remove(name);
+        self.active.remove(name);
         self.states.remove(name);
         self.awaited.remove(name);
     }
 
+    /// Asks all sources that are not busy; the others are overdue for one more interval.
     fn ask_all(&mut self) {
-        for (name, collector) in &self.collectors {
-            collector.request();
-            self.awaited.insert(name);
+        self.asked = Instant::now();
+        for (name, active) in &mut self.active {
+            if active.busy {
+                if let Some(state) = self.states.get_mut(name) {
+                    state.failed(name, "overdue", OVERDUE);
+                }
+            } else {
+                active.busy = active.collector.request();
+                self.awaited.insert(name);
+            }
         }
     }
 
     fn take(&mut self, report: Report) {
-        self.awaited.remove(report.source);
-        // A report of a source that was stopped meanwhile has no state to change.
-        let Some(state) = self.states.get_mut(report.source) else {
+        // A report of an earlier start of the source has nothing to do with this one.
+        let active = self.active.get_mut(report.source);
+        let active = active.filter(|active| active.collector.instance() == report.instance);
+        let (Some(active), Some(state)) = (active, self.states.get_mut(report.source)) else {
             return;
         };
+        active.busy = false;
+        let in_time = self.awaited.remove(report.source);
         state.collect_seconds = report.took.as_secs_f64();
         match report.result {
             Ok(batch) => {
-                state.recovered(report.source);
                 state.accept(batch);
+                if in_time {
+                    state.recovered(report.source);
+                }
             }
             Err(error) => state.failed(report.source, "collect_failed", &format!("{error:#}")),
         }
@@ -168,14 +195,11 @@ impl Aggregate {
         self.states.values().any(|state| state.families.is_some())
     }
 
+    /// Stops waiting for the sources that have not answered.
     fn overdue(&mut self) {
-        for name in &self.awaited {
+        for name in std::mem::take(&mut self.awaited) {
             if let Some(state) = self.states.get_mut(name) {
-                state.failed(
-                    name,
-                    "overdue",
-                    "it has not answered; its last numbers stay",
-                );
+                state.failed(name, "overdue", OVERDUE);
             }
         }
     }
@@ -200,10 +224,10 @@ impl Aggregate {
         }
         families.extend(telemetry::families(&self.states, &self.limited));
         families.extend((self.own.0)());
-        let ready = self.states.values().any(|state| state.up);
+        let ready = last.ready || self.states.values().any(|state| state.up);
         let snapshot = Snapshot {
             number: last.number + 1,
-            taken: Instant::now(),
+            taken: self.asked,
             families: by_name(families),
             ready,
         };

@@ -4,7 +4,10 @@ use std::{
     any::Any,
     io,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::mpsc::{self as std_mpsc, SyncSender},
+    sync::{
+        atomic::{AtomicU64, Ordering::Relaxed},
+        mpsc::{self as std_mpsc, SyncSender},
+    },
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
@@ -19,6 +22,8 @@ use crate::source::{Batch, Source};
 pub struct Report {
     /// The source's name.
     pub source: &'static str,
+    /// Which start of the source it is from.
+    pub instance: u64,
     /// How long it took.
     pub took: Duration,
     /// What it brought.
@@ -28,6 +33,7 @@ pub struct Report {
 /// A source's thread. Ends when it is dropped, as soon as a running collection is over.
 #[derive(Debug)]
 pub struct Collector {
+    instance: u64,
     requests: SyncSender<()>,
     thread: JoinHandle<()>,
 }
@@ -39,11 +45,22 @@ impl Collector {
         source: Box<dyn Source>,
         reports: mpsc::Sender<Report>,
     ) -> io::Result<Self> {
+        static INSTANCES: AtomicU64 = AtomicU64::new(1);
+        let instance = INSTANCES.fetch_add(1, Relaxed);
         // One request at a time: a busy source is asked again at a later interval.
         let (requests, receiver) = std_mpsc::sync_channel(1);
-        let run = move || collect_on_request(name, source, &receiver, &reports);
+        let run = move || collect_on_request((name, instance), source, &receiver, &reports);
         let thread = thread::Builder::new().name(name.to_owned()).spawn(run)?;
-        Ok(Self { requests, thread })
+        Ok(Self {
+            instance,
+            requests,
+            thread,
+        })
+    }
+
+    /// Tells this start of the source from others.
+    pub fn instance(&self) -> u64 {
+        self.instance
     }
 
     /// Asks for a collection. `false` when an earlier request has not even been begun.
@@ -59,7 +76,7 @@ impl Collector {
 }
 
 fn collect_on_request(
-    name: &'static str,
+    (name, instance): (&'static str, u64),
     mut source: Box<dyn Source>,
     requests: &std_mpsc::Receiver<()>,
     reports: &mpsc::Sender<Report>,
@@ -71,6 +88,7 @@ fn collect_on_request(
             .unwrap_or_else(|panic| Err(anyhow!("panicked: {}", message(&*panic))));
         let report = Report {
             source: name,
+            instance,
             took: begun.elapsed(),
             result,
         };

@@ -13,6 +13,7 @@ pub mod cli;
 pub mod collector;
 pub mod config;
 pub mod ebpf_log;
+pub mod endpoint;
 pub mod export;
 pub mod families;
 pub mod identity;

@@ -30,6 +30,8 @@ pub struct Family<'a> {
     pub object: &'a [u8],
     /// Values for the object's globals, all of them 32 bits wide or arrays of such.
     pub globals: Vec<(&'static str, Vec<u32>)>,
+    /// Sizes of maps that differ from the object's own.
+    pub map_sizes: Vec<(&'static str, u32)>,
     /// Programs and what each attaches to.
     pub programs: &'a [Attach],
     /// Whether the programs' debug messages are compiled in.
@@ -72,7 +74,8 @@ impl Loaded {
                 | Map::PerCpuArray(map)
                 | Map::Array(map)
                 | Map::HashMap(map)
-                | Map::RingBuf(map),
+                | Map::RingBuf(map)
+                | Map::Unsupported(map),
             ) => Ok(map),
             _ => bail!("map {name} is missing in the kernel object; build it again"),
         }
@@ -141,6 +144,9 @@ fn create(family: &Family<'_>, pin_folder: &Path) -> Result<Ebpf, StartError> {
     loader.allow_unsupported_maps();
     for name in SHARED {
         loader.map_pin_path(name, pin_folder.join(name));
+    }
+    for (name, entries) in &family.map_sizes {
+        loader.map_max_entries(name, *entries);
     }
     for (name, value) in &family.globals {
         loader.override_global(name, value.as_slice(), true);

@@ -1,6 +1,9 @@
 //! Parses the command line, runs the agent until a signal, sets the exit code.
 
-use std::{io::IsTerminal as _, process::ExitCode};
+use std::{
+    io::{IsTerminal as _, Write as _},
+    process::ExitCode,
+};
 
 use anyhow::Context as _;
 use clap::Parser as _;
@@ -41,7 +44,8 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
     let code = runtime.block_on(async {
         if cli.command == Some(Command::Check) {
             let report = check::run(&config);
-            print!("{}", report.text);
+            // Whoever reads it may have stopped reading; the exit code says the rest.
+            let _ = std::io::stdout().write_all(report.text.as_bytes());
             return Ok(ExitCode::from(u8::from(report.working == 0)));
         }
         serve(cli, config).await

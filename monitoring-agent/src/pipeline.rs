@@ -2,9 +2,8 @@
 
 use std::{
     collections::BTreeSet,
-    net::SocketAddr,
     sync::Arc,
-    thread::JoinHandle,
+    thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 
@@ -16,7 +15,8 @@ use crate::{
     aggregate::{Aggregate, Command, OwnMetrics, WAITING_REPORTS},
     collector::{Collector, Report},
     config::Config,
-    export::http::{self, HttpOptions, HttpStats},
+    endpoint::Endpoint,
+    export::http::HttpStats,
     labels::Labels,
     loader::SharedMaps,
     offsets::Offsets,
@@ -41,18 +41,9 @@ pub struct Agent {
     commands: mpsc::Sender<Command>,
     reports: mpsc::Sender<Report>,
     latest: Latest,
-    server: Server,
-    http_stats: Arc<HttpStats>,
+    endpoint: Endpoint,
     /// Kernel-wide BPF statistics stay on as long as this is held.
     bpf_stats: Option<std::os::fd::OwnedFd>,
-}
-
-/// The metrics endpoint; stops when `shutdown` is dropped.
-#[derive(Debug)]
-struct Server {
-    address: SocketAddr,
-    shutdown: oneshot::Sender<()>,
-    task: tokio::task::JoinHandle<()>,
 }
 
 impl Agent {
@@ -67,9 +58,8 @@ impl Agent {
         let (commands, command_receiver) = mpsc::channel(WAITING_COMMANDS);
         let (reports, report_receiver) = mpsc::channel(WAITING_REPORTS);
         let http_stats = Arc::new(HttpStats::default());
-        let server = Server::start(&config, latest.clone(), &http_stats).await?;
-        let own = Arc::clone(&http_stats);
-        let own = OwnMetrics(Box::new(move || own.families()));
+        let endpoint = Endpoint::start(&config, latest.clone(), Arc::clone(&http_stats)).await?;
+        let own = OwnMetrics(Box::new(move || http_stats.families()));
         let aggregate = Aggregate::new(publish, own);
         tokio::spawn(aggregate.run(
             config.collection_interval,
@@ -84,8 +74,7 @@ impl Agent {
             commands,
             reports,
             latest,
-            server,
-            http_stats,
+            endpoint,
             bpf_stats: None,
         };
         agent.apply_bpf_stats();
@@ -94,8 +83,8 @@ impl Agent {
     }
 
     /// Where the agent listens.
-    pub fn address(&self) -> SocketAddr {
-        self.server.address
+    pub fn address(&self) -> std::net::SocketAddr {
+        self.endpoint.address()
     }
 
     /// The newest snapshot, as exporters see it.
@@ -107,35 +96,39 @@ impl Agent {
     /// did not start before are tried again.
     pub async fn reload(&mut self, mut config: Config) {
         let endpoint = |config: &Config| (config.listen, config.metrics_path.clone());
-        if endpoint(&config) != endpoint(&self.config) && !self.rebind(&config).await {
+        let mut all = true;
+        if endpoint(&config) != endpoint(&self.config)
+            && let Err(error) = self.endpoint.change(&self.config, &config).await
+        {
+            warn!("the endpoint stays as it is: {error:#}");
             // Kept as it is in force, so that the next reload tries again.
             (config.listen, config.metrics_path) = endpoint(&self.config);
+            all = false;
         }
         if config.collection_interval != self.config.collection_interval {
             self.command(Command::Interval(config.collection_interval))
                 .await;
         }
-        if config.agents != self.config.agents
-            && let Err(error) = self.labels.reload(&config.agents)
-        {
-            warn!("processes could not be labelled by the new [[agents]]: {error:#}");
+        if config.agents != self.config.agents {
+            self.relabel(&config);
         }
-        if source_settings(&config) != source_settings(&self.config) {
-            // Sources read their settings when they start.
-            for name in std::mem::take(&mut self.running) {
-                self.command(Command::Stop(name)).await;
+        for entry in SOURCES {
+            if !(entry.enabled)(&config) || !(entry.unchanged)(&self.config, &config) {
+                self.running.remove(entry.name);
+                self.command(Command::Stop(entry.name)).await;
             }
         }
         self.config = config;
         self.apply_bpf_stats();
         self.start_wanted().await;
-        info!("the new configuration is in force");
+        let part = if all { "" } else { ", except for the endpoint" };
+        info!("the new configuration is in force{part}");
     }
 
     /// Stops accepting scrapes, ends all sources, detaches all programs. Takes at most a second.
     pub async fn stop(self) {
         let begun = Instant::now();
-        drop(self.server.shutdown);
+        let closing = self.endpoint.close();
         let (done, stopped) = oneshot::channel();
         let threads = match self.commands.send(Command::Shutdown(done)).await {
             Ok(()) => stopped.await.unwrap_or_default(),
@@ -148,23 +141,23 @@ impl Agent {
             warn!("a source did not stop; the kernel detaches its programs with the process");
         }
         let left = PATIENCE.saturating_sub(begun.elapsed());
-        if tokio::time::timeout(left, self.server.task).await.is_err() {
+        if tokio::time::timeout(left, closing).await.is_err() {
             warn!("a scrape was cut off");
         }
     }
 
-    /// Moves the endpoint; tells whether it could.
-    async fn rebind(&mut self, config: &Config) -> bool {
-        let started = Server::start(config, self.latest.clone(), &self.http_stats).await;
-        match started {
-            // The old one ends as it loses its `shutdown`.
-            Ok(server) => self.server = server,
-            Err(error) => {
-                warn!("the endpoint stays at {}: {error:#}", self.server.address);
-                return false;
+    /// Labels all processes by new rules, on a thread of its own: a process can hold it up.
+    fn relabel(&self, config: &Config) {
+        self.labels.set_rules(&config.agents);
+        let labels = Arc::clone(&self.labels);
+        let scan = move || {
+            if let Err(error) = labels.scan() {
+                warn!("processes could not be labelled by the new [[agents]]: {error:#}");
             }
+        };
+        if let Err(error) = thread::Builder::new().name("relabel".into()).spawn(scan) {
+            warn!("processes keep their labels until they execute a program: {error}");
         }
-        true
     }
 
     fn apply_bpf_stats(&mut self) {
@@ -181,38 +174,30 @@ impl Agent {
         }
     }
 
+    /// Starts what is wanted and does not run, away from the thread that serves.
     async fn start_wanted(&mut self) {
-        let mut offsets = Offsets::new();
-        for entry in SOURCES {
-            if !(entry.enabled)(&self.config) || self.running.contains(entry.name) {
-                continue;
-            }
-            let started = self.start_source(entry, &mut offsets);
-            let outcome = started.map_err(|error| {
-                log_failed_start(entry.name, &error);
-                error.to_string()
-            });
+        let wanted = SOURCES
+            .iter()
+            .filter(|entry| (entry.enabled)(&self.config) && !self.running.contains(entry.name));
+        let mut start = Start {
+            wanted: wanted.collect(),
+            config: self.config.clone(),
+            labels: Arc::clone(&self.labels),
+            shared: std::mem::take(&mut self.shared),
+            reports: self.reports.clone(),
+        };
+        let started = tokio::task::spawn_blocking(move || (start.run(), start.shared)).await;
+        let Ok((outcomes, shared)) = started else {
+            error!("starting the sources panicked; see the log above");
+            return;
+        };
+        self.shared = shared;
+        for (name, outcome) in outcomes {
             if outcome.is_ok() {
-                self.running.insert(entry.name);
+                self.running.insert(name);
             }
-            self.command(Command::Started(entry.name, outcome)).await;
+            self.command(Command::Started(name, outcome)).await;
         }
-        release_memory();
-    }
-
-    fn start_source(
-        &mut self,
-        entry: &Entry,
-        offsets: &mut Offsets,
-    ) -> Result<Collector, StartError> {
-        let source = (entry.start)(&mut StartContext {
-            config: &self.config,
-            labels: &self.labels,
-            shared: &mut self.shared,
-            offsets,
-        })?;
-        let collector = Collector::start(entry.name, source, self.reports.clone());
-        Ok(collector.with_context(|| format!("start the thread of source {}", entry.name))?)
     }
 
     async fn command(&self, command: Command) {
@@ -222,47 +207,45 @@ impl Agent {
     }
 }
 
-impl Server {
-    async fn start(
-        config: &Config,
-        latest: Latest,
-        stats: &Arc<HttpStats>,
-    ) -> anyhow::Result<Self> {
-        let listener = http::bind(config.listen).await?;
-        let address = listener.local_addr().context("read the bound address")?;
-        let (shutdown, stopped) = oneshot::channel::<()>();
-        let options = HttpOptions {
-            metrics_path: config.metrics_path.clone(),
-            ..HttpOptions::default()
-        };
-        // A dropped sender is as good a reason to stop as a message.
-        let stopped = async { drop(stopped.await) };
-        let task = tokio::spawn(http::serve(
-            listener,
-            options,
-            latest,
-            Arc::clone(stats),
-            stopped,
-        ));
-        info!("metrics at http://{address}{}", config.metrics_path);
-        Ok(Self {
-            address,
-            shutdown,
-            task,
-        })
-    }
+/// What starting sources needs.
+struct Start {
+    wanted: Vec<&'static Entry>,
+    config: Config,
+    labels: Arc<Labels>,
+    shared: SharedMaps,
+    reports: mpsc::Sender<Report>,
 }
 
-/// What sources take from the configuration when they start.
-fn source_settings(config: &Config) -> impl PartialEq + '_ {
-    let Config {
-        sources,
-        node,
-        node_type,
-        ebpf_debug,
-        ..
-    } = config;
-    (sources, node, node_type, ebpf_debug)
+impl Start {
+    fn run(&mut self) -> Vec<(&'static str, Result<Collector, String>)> {
+        let mut offsets = Offsets::new();
+        let mut outcomes = Vec::new();
+        for entry in std::mem::take(&mut self.wanted) {
+            let started = self.start(entry, &mut offsets);
+            let outcome = started.map_err(|error| {
+                log_failed_start(entry.name, &error);
+                error.to_string()
+            });
+            outcomes.push((entry.name, outcome));
+        }
+        if !offsets.absent().is_empty() {
+            let absent = offsets.absent().join(", ");
+            warn!("this kernel does not have {absent}; what needs it is off");
+        }
+        release_memory();
+        outcomes
+    }
+
+    fn start(&mut self, entry: &Entry, offsets: &mut Offsets) -> Result<Collector, StartError> {
+        let source = (entry.start)(&mut StartContext {
+            config: &self.config,
+            labels: &self.labels,
+            shared: &mut self.shared,
+            offsets,
+        })?;
+        let collector = Collector::start(entry.name, source, self.reports.clone());
+        Ok(collector.with_context(|| format!("start the thread of source {}", entry.name))?)
+    }
 }
 
 fn log_failed_start(source: &str, error: &StartError) {

@@ -19,6 +19,7 @@ use aya::{
 use tokio::{
     io::{Interest, unix::AsyncFd},
     sync::mpsc::{self, error::TrySendError},
+    task::AbortHandle,
 };
 
 /// Events that a reader could not pass on.
@@ -38,9 +39,29 @@ impl Loss {
     }
 }
 
+/// A running reader. Ends when it is dropped, and with it the consumer's channel.
+#[derive(Debug)]
+pub struct Reader {
+    loss: Arc<Loss>,
+    task: AbortHandle,
+}
+
+impl Reader {
+    /// The events that were lost on this side so far.
+    pub fn loss(&self) -> &Loss {
+        &self.loss
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
 /// Starts to read `map`, whose records are of type `T`, on the current tokio runtime.
 ///
-/// At most `capacity` events wait for the consumer. The reader ends when the receiver is dropped.
+/// At most `capacity` events wait for the consumer.
 ///
 /// # Errors
 ///
@@ -48,7 +69,7 @@ impl Loss {
 pub fn read<T: Pod + Send>(
     map: MapData,
     capacity: usize,
-) -> anyhow::Result<(mpsc::Receiver<T>, Arc<Loss>)> {
+) -> anyhow::Result<(mpsc::Receiver<T>, Reader)> {
     let ring = RingBuf::try_from(Map::RingBuf(map)).context("the map is no ring buffer")?;
     // SAFETY: the ring owns its descriptor and keeps it open until it is dropped.
     let ring = unsafe { AsyncFd::register_with_interest(ring, Interest::READABLE) };
@@ -57,8 +78,8 @@ pub fn read<T: Pod + Send>(
         .context("poll the ring buffer")?;
     let (events, receiver) = mpsc::channel(capacity);
     let loss = Arc::new(Loss::default());
-    tokio::spawn(forward(ring, events, Arc::clone(&loss)));
-    Ok((receiver, loss))
+    let task = tokio::spawn(forward(ring, events, Arc::clone(&loss))).abort_handle();
+    Ok((receiver, Reader { loss, task }))
 }
 
 async fn forward<T: Pod + Send>(
@@ -67,11 +88,9 @@ async fn forward<T: Pod + Send>(
     loss: Arc<Loss>,
 ) {
     loop {
-        let readable = tokio::select! {
-            readable = ring.readable_mut() => readable,
-            () = events.closed() => return,
+        let Ok(mut guard) = ring.readable_mut().await else {
+            return;
         };
-        let Ok(mut guard) = readable else { return };
         while let Some(record) = guard.get_inner_mut().next() {
             let Some(event) = decode::<T>(&record) else {
                 loss.malformed.fetch_add(1, Relaxed);

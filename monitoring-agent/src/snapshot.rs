@@ -9,8 +9,8 @@ use prometheus::proto::MetricFamily;
 pub struct Snapshot {
     /// Grows by one with each snapshot; 0 is the empty one from before the first collection.
     pub number: u64,
-    /// When it was taken. Its age is added at each scrape, because it is the scrape's and not
-    /// the snapshot's.
+    /// When its sources were asked. Its age is added at each scrape, because it is the scrape's
+    /// and not the snapshot's.
     pub taken: Instant,
     /// Families sorted by name, each with at least one sample, each name once.
     pub families: Vec<MetricFamily>,

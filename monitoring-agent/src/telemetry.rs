@@ -71,7 +71,7 @@ pub fn families(
     families.extend(kernel_objects(states));
     let mut series = Family::counter(
         "monitoring_agent_series_limited_total",
-        "Series left out of snapshots because their metric had too many, by metric.",
+        "Series over the limit of their metric, summed over the snapshots that left them out.",
     );
     for (name, beyond) in limited {
         series.push(&[("family", name)], *beyond as f64);

@@ -11,8 +11,9 @@ pub const COMPAT: u16 = 0x8000;
 /// [`CallKey::syscall`] of every number that no table of this machine can hold.
 pub const INVALID: u16 = 0x7fff;
 
-/// Most pairs of system call and agent. A node uses about 150 different calls; beyond the limit
-/// calls are counted in `LOST`. 2,048 entries are about 0.6 MB of kernel memory on each CPU.
+/// Most pairs of system call and agent; beyond them calls are counted in `LOST`. The loader makes
+/// the map smaller where there are few agents. 2,048 entries are 0.5 MB for each possible CPU, 512
+/// are 0.1 MB.
 pub const MAX_CALLS: usize = 2_048;
 
 /// Places for calls that are made often, which are found by two array look-ups instead of a hash:

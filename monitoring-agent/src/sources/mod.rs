@@ -21,6 +21,8 @@ pub struct Entry {
     pub name: &'static str,
     /// Whether the configuration wants it.
     pub enabled: fn(&Config) -> bool,
+    /// Whether two configurations are the same to it, so that it can go on running.
+    pub unchanged: fn(&Config, &Config) -> bool,
     /// Starts it. Kernel programs count from here on.
     pub start: fn(&mut StartContext<'_>) -> Result<Box<dyn Source>, StartError>,
 }
@@ -42,16 +44,34 @@ pub const SOURCES: &[Entry] = &[
     Entry {
         name: "process",
         enabled: |config| config.sources.process.enabled,
+        unchanged: |old, new| {
+            (&old.sources.process, old.ebpf_debug) == (&new.sources.process, new.ebpf_debug)
+        },
         start: process::start,
     },
     Entry {
         name: "syscalls",
         enabled: |config| config.sources.syscalls.enabled,
+        unchanged: |old, new| {
+            (&old.sources.syscalls, old.ebpf_debug) == (&new.sources.syscalls, new.ebpf_debug)
+        },
         start: syscalls::start,
     },
     Entry {
         name: "host",
         enabled: |config| config.sources.host.enabled,
+        unchanged: |old, new| {
+            let settings = |config: &Config| {
+                let Config {
+                    sources,
+                    node,
+                    node_type,
+                    ..
+                } = config.clone();
+                (sources.host, node, node_type)
+            };
+            settings(old) == settings(new)
+        },
         start: |context| host::start(context.config),
     },
 ];

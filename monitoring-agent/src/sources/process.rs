@@ -4,7 +4,6 @@
 //! inherit their parent's label in the kernel, without any event.
 
 use std::{
-    fs,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -24,10 +23,10 @@ use tracing::warn;
 use super::StartContext;
 use crate::{
     kernel_state::{self, Losses},
-    labels::Labels,
+    labels::{Labels, in_initial_pid_namespace},
     loader::{self, Attach, Family, Loaded},
     offsets::ABSENT,
-    ring::{self, Loss},
+    ring::{self, Reader},
     source::{Batch, Source, StartError},
 };
 
@@ -43,7 +42,7 @@ struct Process {
     loaded: Loaded,
     losses: Losses,
     labels: Arc<Labels>,
-    ring_loss: Arc<Loss>,
+    reader: Reader,
     /// Events known to be lost at the last scan of all processes.
     repaired_loss: u64,
     failures: Arc<AtomicU64>,
@@ -55,12 +54,17 @@ struct Process {
 ///
 /// See [`StartError`].
 pub fn start(context: &mut StartContext<'_>) -> Result<Box<dyn Source>, StartError> {
-    initial_pid_namespace()?;
+    if !in_initial_pid_namespace()? {
+        let why = "the agent runs in a pid namespace of its own, where processes have other \
+                   numbers; run it in the node's (docker: --pid=host, Kubernetes: hostPID: true)";
+        return Err(StartError::Unsupported(why.to_owned()));
+    }
     let tgid = loader::field(context.offsets, "task_struct", "tgid")?;
     let family = Family {
         name: "process",
         object: include_bytes_aligned!(concat!(env!("OUT_DIR"), "/process")),
         globals: vec![("TGID_OFFSET", vec![tgid])],
+        map_sizes: Vec::new(),
         programs: PROGRAMS,
         debug: context.config.ebpf_debug,
     };
@@ -70,35 +74,26 @@ pub fn start(context: &mut StartContext<'_>) -> Result<Box<dyn Source>, StartErr
         ));
     }
     let mut loaded = loader::load(&family, context.shared)?;
-    let (events, ring_loss) = ring::read(loaded.take_map("EVENTS")?, WAITING_EVENTS)?;
+    let (events, reader) = ring::read(loaded.take_map("EVENTS")?, WAITING_EVENTS)?;
     context.labels.adopt(context.shared)?;
     let labels = Arc::clone(context.labels);
     let failures = Arc::new(AtomicU64::new(0));
     follow(events, Arc::clone(&labels), Arc::clone(&failures))?;
+    // Whatever ran unseen while this source did not.
+    labels.sweep()?;
+    labels.scan()?;
     Ok(Box::new(Process {
         losses: Losses::new(&mut loaded, &lost::REASONS)?,
         loaded,
         labels,
-        ring_loss,
+        reader,
         repaired_loss: 0,
         failures,
     }))
 }
 
-/// The kernel speaks of processes by their numbers in the initial namespace; /proc here must too.
-fn initial_pid_namespace() -> Result<(), StartError> {
-    // PROC_PID_INIT_INO of the kernel's include/linux/proc_ns.h, fixed since 3.8.
-    const INITIAL: &str = "pid:[4026531836]";
-    let namespace = fs::read_link("/proc/self/ns/pid").context("read /proc/self/ns/pid")?;
-    if namespace.as_os_str() == INITIAL {
-        return Ok(());
-    }
-    let why = "the agent runs in a pid namespace of its own, where processes have other numbers; \
-               run it in the node's (docker: --pid=host, Kubernetes: hostPID: true)";
-    Err(StartError::Unsupported(why.to_owned()))
-}
-
-/// Labels executing processes on a thread of its own, which ends with the ring's reader.
+/// Labels executing processes on a thread of its own, which ends with the ring's reader: that one
+/// holds the channel's other end.
 fn follow(
     mut events: mpsc::Receiver<Event>,
     labels: Arc<Labels>,
@@ -124,7 +119,8 @@ fn follow(
 impl Source for Process {
     fn collect(&mut self) -> anyhow::Result<Batch> {
         let mut lost = self.losses.read()?;
-        lost.extend(self.ring_loss.totals());
+        lost.extend(self.reader.loss().totals());
+        let watched = self.labels.sweep()?;
         let events_lost = lost.iter().map(|(_, count)| count).sum();
         if events_lost > self.repaired_loss {
             // Some executions went unseen, so that any process may wear an old label.
@@ -135,7 +131,6 @@ impl Source for Process {
         lost.push(("recursion", recursions));
         lost.push(("label_map_full", self.labels.lost()));
         lost.push(("label_failed", self.failures.load(Relaxed)));
-        let watched = self.labels.sweep()?;
         let maps = self
             .labels
             .with_map(|map| kernel_state::map(AGENT_OF, map.fd(), Some(watched)))

@@ -6,7 +6,7 @@ mod machine;
 use std::{collections::BTreeMap, sync::Arc};
 
 use aya::{include_bytes_aligned, maps::MapData};
-use monitoring_common::syscalls::{CallKey, Calls, ErrorKey, lost};
+use monitoring_common::syscalls::{CallKey, Calls, ErrorKey, MAX_CALLS, lost};
 use prometheus::proto::MetricFamily;
 
 use self::hot::Hot;
@@ -16,6 +16,7 @@ use crate::{
     kernel_state::{self, Losses},
     labels::Labels,
     loader::{self, Attach, Family, Loaded},
+    offsets::ABSENT,
     per_cpu::PerCpuReader,
     source::{Batch, Source, StartError},
 };
@@ -27,13 +28,22 @@ const PROGRAMS: &[Attach] = &[
 
 const CALLS_HELP: &str = "System calls, counted when they return; those that never return (exit, \
                           exit_group) when they are made. 32-bit calls are named compat_*.";
-const ERRORS_HELP: &str = "System calls that returned an error, by error name.";
+const ERRORS_HELP: &str = "System calls that returned an error, by error name. ERESTART* are \
+                           calls that a signal interrupted; most of them are then restarted.";
 const DURATION_HELP: &str = "Time from entry to return of system calls, waiting included. Calls \
                              that never return, that a seccomp filter refused, or that ran when \
                              the agent started are in syscall_total only.";
 
+/// Different calls that one agent makes; a busy node makes about 150, most processes 40.
+const CALLS_OF_AGENT: usize = 128;
+
+/// Room for calls however few agents there are: every number of both tables that is in use would
+/// fit.
+const LEAST_CALLS: usize = 512;
+
 struct Syscalls {
     loaded: Loaded,
+    running: MapData,
     losses: Losses,
     labels: Arc<Labels>,
     calls: MapData,
@@ -49,6 +59,10 @@ struct Syscalls {
 ///
 /// See [`StartError`].
 pub fn start(context: &mut StartContext<'_>) -> Result<Box<dyn Source>, StartError> {
+    if loader::field(context.offsets, "task_struct", "tgid")? == ABSENT {
+        let why = "this kernel has no BTF (CONFIG_DEBUG_INFO_BTF), which the programs need";
+        return Err(StartError::Unsupported(why.to_owned()));
+    }
     let mut globals = machine::globals(context.offsets)?;
     globals.push((
         "WATCHED_ONLY",
@@ -58,6 +72,7 @@ pub fn start(context: &mut StartContext<'_>) -> Result<Box<dyn Source>, StartErr
         name: "syscalls",
         object: include_bytes_aligned!(concat!(env!("OUT_DIR"), "/syscalls")),
         globals,
+        map_sizes: vec![("CALLS", call_entries(context.labels.names().len()))],
         programs: PROGRAMS,
         debug: context.config.ebpf_debug,
     };
@@ -66,6 +81,7 @@ pub fn start(context: &mut StartContext<'_>) -> Result<Box<dyn Source>, StartErr
     let calls = loaded.take_map("CALLS")?;
     let errors = loaded.take_map("ERRORS")?;
     Ok(Box::new(Syscalls {
+        running: loaded.take_map("RUNNING")?,
         hot: Hot::new(&mut loaded)?,
         losses: Losses::new(&mut loaded, &lost::REASONS)?,
         labels: Arc::clone(context.labels),
@@ -90,6 +106,7 @@ impl Source for Syscalls {
         let maps = vec![
             kernel_state::map("CALLS", self.calls.fd(), Some(calls)),
             kernel_state::map("HOT", hot_cells.fd(), Some(places)),
+            kernel_state::map("RUNNING", self.running.fd(), None),
             kernel_state::map("ERRORS", self.errors.fd(), Some(errors)),
         ];
         Ok(Batch {
@@ -149,6 +166,14 @@ impl Syscalls {
         }
         Ok((errors.build(), all.len() as u64))
     }
+}
+
+/// Room for the pairs of call and agent that this number of agents makes.
+fn call_entries(agents: usize) -> u32 {
+    let wanted = agents
+        .saturating_mul(CALLS_OF_AGENT)
+        .clamp(LEAST_CALLS, MAX_CALLS);
+    u32::try_from(wanted).unwrap_or(u32::MAX)
 }
 
 fn agent_name(agents: &[String], key: CallKey) -> &str {

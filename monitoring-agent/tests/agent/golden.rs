@@ -6,14 +6,18 @@ use crate::process::{Agent, known_calls};
 
 const GOLDEN: &str = include_str!("../golden/metrics.txt");
 
-/// Metrics that need something a node may lack, and how to tell.
+/// Metrics that need something which this node lacks.
 fn optional(name: &str) -> bool {
-    let pressure = name.starts_with("node_pressure_");
-    let speed = name == "node_network_speed_bytes";
-    let disk = name.starts_with("node_disk_");
-    // Nothing is left out of snapshots here, and statistics are off.
-    let exceptional = name == "monitoring_agent_series_limited_total";
-    pressure || speed || disk || exceptional
+    let lacks = |path: &str| !std::path::Path::new(path).exists();
+    let disks = || std::fs::read_to_string("/proc/diskstats").unwrap();
+    let real = |line: &str| !["loop", "ram", "fd"].iter().any(|kind| line.contains(kind));
+    match name {
+        // Nothing is left out of these snapshots; no interface may have a speed to tell.
+        "monitoring_agent_series_limited_total" | "node_network_speed_bytes" => true,
+        _ if name.starts_with("node_pressure_") => lacks("/proc/pressure"),
+        _ if name.starts_with("node_disk_") => !disks().lines().any(real),
+        _ => false,
+    }
 }
 
 #[test]

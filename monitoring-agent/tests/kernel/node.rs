@@ -26,9 +26,10 @@ pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 /// Running sources; they stop when it is dropped.
 pub(crate) struct Node {
     pub(crate) labels: Arc<Labels>,
+    shared: SharedMaps,
     sources: Vec<(&'static str, Box<dyn Source>)>,
     // Last, so that it outlives what runs on it.
-    _runtime: Runtime,
+    runtime: Runtime,
 }
 
 impl Node {
@@ -39,51 +40,65 @@ impl Node {
 
     /// Starts sources by a changed configuration.
     pub(crate) fn with(names: &[&str], change: impl FnOnce(&mut Config)) -> Self {
-        let mut config = Config {
-            agents: vec![me()],
-            ..Config::default()
-        };
-        change(&mut config);
+        let config = changed(change);
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .enable_all()
             .build()
             .unwrap();
-        let labels = Arc::new(Labels::new(&config.agents));
-        let mut context = StartContext {
-            config: &config,
-            labels: &labels,
-            shared: &mut SharedMaps::new(),
-            offsets: &mut Offsets::new(),
+        let mut node = Self {
+            labels: Arc::new(Labels::new(&config.agents)),
+            shared: SharedMaps::new(),
+            sources: Vec::new(),
+            runtime,
         };
-        let inside = runtime.enter();
-        let wanted = SOURCES.iter().filter(|entry| names.contains(&entry.name));
-        let started = wanted.map(|entry| {
-            let source = (entry.start)(&mut context);
-            (
-                entry.name,
-                source.unwrap_or_else(|error| panic!("{}: {error}", entry.name)),
-            )
-        });
-        let sources: Vec<_> = started.collect();
-        assert_eq!(sources.len(), names.len(), "an unknown source in {names:?}");
-        drop(inside);
-        Self {
-            labels,
-            sources,
-            _runtime: runtime,
+        for name in names {
+            node.start_source(name, &config);
         }
+        node
+    }
+
+    /// Stops one source.
+    pub(crate) fn stop(&mut self, source: &str) {
+        self.sources.retain(|(name, _)| *name != source);
+    }
+
+    /// Starts one source again.
+    pub(crate) fn restart(&mut self, source: &str, change: impl FnOnce(&mut Config)) {
+        self.stop(source);
+        self.start_source(source, &changed(change));
+    }
+
+    fn start_source(&mut self, source: &str, config: &Config) {
+        let inside = self.runtime.enter();
+        let entry = SOURCES.iter().find(|entry| entry.name == source);
+        let entry = entry.unwrap_or_else(|| panic!("no source {source}"));
+        let started = (entry.start)(&mut StartContext {
+            config,
+            labels: &self.labels,
+            shared: &mut self.shared,
+            offsets: &mut Offsets::new(),
+        });
+        let started = started.unwrap_or_else(|error| panic!("{source}: {error}"));
+        self.sources.push((entry.name, started));
+        drop(inside);
     }
 
     /// A source's current numbers.
     pub(crate) fn collect(&mut self, source: &str) -> Batch {
-        let (_, source) = self
-            .sources
-            .iter_mut()
-            .find(|(name, _)| *name == source)
-            .unwrap();
+        let mut sources = self.sources.iter_mut();
+        let (_, source) = sources.find(|(name, _)| *name == source).unwrap();
         source.collect().unwrap()
     }
+}
+
+fn changed(change: impl FnOnce(&mut Config)) -> Config {
+    let mut config = Config {
+        agents: vec![me()],
+        ..Config::default()
+    };
+    change(&mut config);
+    config
 }
 
 /// The rule that matches this test process.

@@ -121,12 +121,67 @@ fn new_rules_label_running_processes() {
     poll_until("no label by the old rules", || {
         node.labels.agent_of(pid).is_none().then_some(())
     });
-    node.labels
-        .reload(&[me(), rule("by-name", &["swarmlet-*"], &[])])
-        .unwrap();
+    let rules = [me(), rule("by-name", &["swarmlet-*"], &[])];
+    node.labels.set_rules(&rules);
+    node.labels.scan().unwrap();
     assert_eq!(node.labels.agent_of(pid).as_deref(), Some("by-name"));
-    node.labels.reload(&[me()]).unwrap();
+    node.labels.set_rules(&[me()]);
+    node.labels.scan().unwrap();
     assert_eq!(node.labels.agent_of(pid), None);
+}
+
+#[test]
+fn children_from_before_the_label_get_it_too() {
+    let node = Node::start(&["process"]);
+    // A child that this process made while nobody knew a rule for it, and that executes nothing.
+    let (mut wait, go) = std::io::pipe().unwrap();
+    // SAFETY: the child makes one system call and ends.
+    let child = match unsafe { libc::fork() } {
+        0 => {
+            let mut byte = [0_u8];
+            // SAFETY: reads into a buffer of its own until the parent closes the pipe; ends the
+            // child without running the parent's exit handlers.
+            unsafe {
+                libc::close(std::os::fd::AsRawFd::as_raw_fd(&go));
+                libc::read(
+                    std::os::fd::AsRawFd::as_raw_fd(&wait),
+                    byte.as_mut_ptr().cast(),
+                    1,
+                );
+                libc::_exit(0)
+            }
+        }
+        pid => u32::try_from(pid).expect("fork"),
+    };
+    node.labels
+        .set_rules(&[rule("renamed", &["kernel-*"], &[])]);
+    node.labels.exec(std::process::id()).unwrap();
+    assert_eq!(
+        node.labels.agent_of(std::process::id()).as_deref(),
+        Some("renamed")
+    );
+    assert_eq!(node.labels.agent_of(child).as_deref(), Some("renamed"));
+    drop(go);
+    let _ = std::io::Read::read(&mut wait, &mut [0]);
+    let child = i32::try_from(child).unwrap();
+    // SAFETY: waits for the child made above.
+    let waited = unsafe { libc::waitpid(child, std::ptr::null_mut(), 0) };
+    assert_eq!(waited, child);
+}
+
+#[test]
+fn what_changed_while_the_source_was_off_is_seen() {
+    let mut node = Node::with(&["process"], watch_all);
+    node.stop("process");
+    let sleeper = Sleeper::start("swarmlet-5", &[]);
+    let pid = sleeper.child.id();
+    poll_until("the sleeper executes its program", || {
+        let exe = std::fs::read_link(format!("/proc/{pid}/exe")).ok()?;
+        exe.ends_with("swarmlet-5").then_some(())
+    });
+    assert_ne!(node.labels.agent_of(pid).as_deref(), Some("by-name"));
+    node.restart("process", watch_all);
+    assert_eq!(node.labels.agent_of(pid).as_deref(), Some("by-name"));
 }
 
 #[test]

@@ -1,55 +1,87 @@
-//! A stopped agent leaves nothing in the kernel, and stops in time.
+//! A stopped agent leaves nothing in the kernel, and stops in time; a reload changes only what it
+//! has to.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeSet,
+    fs,
+    future::Future,
+    time::{Duration, Instant},
+};
 
 use aya::{maps::loaded_maps, programs::loaded_programs};
-use monitoring_agent::{config::Config, pipeline::Agent};
+use monitoring_agent::{config::Config, pipeline::Agent, snapshot::Snapshot};
+use prometheus::proto::MetricFamily;
 
-use crate::node::{PATIENCE, me, poll_until};
+use crate::{
+    node::{ME, PATIENCE, me, poll_until},
+    work,
+};
 
 fn config() -> Config {
     Config {
         listen: "127.0.0.1:0".parse().unwrap(),
         agents: vec![me()],
+        collection_interval: Duration::from_millis(200),
         ..Config::default()
     }
 }
 
-/// Names of programs and maps in the kernel that are ours.
-fn ours() -> Vec<String> {
+/// Ids of all programs and maps in the kernel.
+fn kernel_objects() -> BTreeSet<(&'static str, u32)> {
     let programs = loaded_programs().filter_map(Result::ok);
-    let programs = programs.filter_map(|info| info.name_as_str().map(str::to_owned));
     let maps = loaded_maps().filter_map(Result::ok);
-    let maps = maps.filter_map(|info| info.name_as_str().map(str::to_owned));
-    let names = [
-        "sys_enter",
-        "sys_exit",
-        "sched_process_e",
-        "sched_process_f",
-        "CALLS",
-        "AGENT_OF",
-    ];
+    let programs = programs.map(|info| ("program", info.id()));
     programs
-        .chain(maps)
-        .filter(|name| names.contains(&name.as_str()))
+        .chain(maps.map(|info| ("map", info.id())))
         .collect()
+}
+
+fn count_of(folder: &str) -> usize {
+    fs::read_dir(folder).unwrap().count()
+}
+
+fn run(test: impl Future<Output = ()>) {
+    let runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = { runtime }.enable_all().build().unwrap();
+    runtime.block_on(test);
+}
+
+/// Waits for a snapshot of the agent.
+async fn wait_for(agent: &Agent, what: &str, done: impl FnMut(&Snapshot) -> bool) {
+    let mut done = done;
+    let mut latest = agent.latest();
+    let reached = latest.wait_for(|snapshot| done(snapshot));
+    let reached = tokio::time::timeout(PATIENCE, reached).await;
+    drop(reached.unwrap_or_else(|_| panic!("not within {PATIENCE:?}: {what}")));
+}
+
+/// This process's calls of `getppid` in a snapshot.
+fn getppids(snapshot: &Snapshot) -> f64 {
+    let family = snapshot
+        .families
+        .iter()
+        .find(|family| family.name() == "syscall_total");
+    let metrics = family.into_iter().flat_map(MetricFamily::get_metric);
+    let ours = metrics.filter(|metric| {
+        let has = |value| {
+            metric
+                .get_label()
+                .iter()
+                .any(|label| label.value() == value)
+        };
+        has(ME) && has("getppid")
+    });
+    ours.map(|metric| metric.get_counter().get_value()).sum()
 }
 
 #[test]
 fn nothing_is_left_after_a_stop() {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
-    runtime.block_on(async {
+    let before = kernel_objects();
+    let mut while_running = BTreeSet::new();
+    run(async {
         let agent = Agent::start(config()).await.unwrap();
-        let mut latest = agent.latest();
-        let ready = latest.wait_for(|snapshot| snapshot.ready);
-        tokio::time::timeout(PATIENCE, ready)
-            .await
-            .expect("a first snapshot")
-            .unwrap();
-        assert!(ours().len() >= 6, "running: {:?}", ours());
+        wait_for(&agent, "a first snapshot", |snapshot| snapshot.ready).await;
+        while_running = &kernel_objects() - &before;
         let begun = Instant::now();
         agent.stop().await;
         assert!(
@@ -58,60 +90,98 @@ fn nothing_is_left_after_a_stop() {
             begun.elapsed()
         );
     });
-    drop(runtime);
+    assert!(
+        while_running.len() > 10,
+        "4 programs and their maps: {while_running:?}"
+    );
     // The kernel frees programs and maps a little after their last user is gone.
     poll_until("no program or map is left", || {
-        ours().is_empty().then_some(())
+        kernel_objects().is_disjoint(&while_running).then_some(())
     });
 }
 
 #[test]
-fn a_reload_keeps_counting() {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
-    runtime.block_on(async {
+fn a_reload_keeps_what_did_not_change() {
+    run(async {
         let mut agent = Agent::start(config()).await.unwrap();
-        let programs = ours();
-        let interval = Duration::from_millis(200);
-        let address = agent.address();
-        agent
-            .reload(Config {
-                collection_interval: interval,
-                listen: address,
-                ..config()
-            })
-            .await;
-        assert_eq!(
-            ours(),
-            programs,
-            "programs stay attached when only the interval changes"
-        );
-        let mut latest = agent.latest();
-        let first = latest.borrow_and_update().number;
-        let more = latest.wait_for(|snapshot| snapshot.number >= first + 3);
-        tokio::time::timeout(PATIENCE, more)
-            .await
-            .expect("snapshots at the new rate")
-            .unwrap();
-        let mut off = Config {
+        work::getppid(1_000);
+        wait_for(&agent, "the first calls", |snapshot| {
+            getppids(snapshot) >= 1_000.0
+        })
+        .await;
+        let objects = kernel_objects();
+        let interval = Duration::from_millis(100);
+        let mut changed = Config {
             collection_interval: interval,
-            listen: address,
             ..config()
         };
+        changed.node = "renamed".to_owned();
+        agent.reload(changed.clone()).await;
+        assert_eq!(kernel_objects(), objects, "no program was loaded again");
+        work::getppid(1_000);
+        wait_for(&agent, "all calls", |snapshot| {
+            (getppids(snapshot) - 2_000.0).abs() < 0.5
+        })
+        .await;
+        let mut off = changed;
         off.sources.syscalls.enabled = false;
         agent.reload(off).await;
-        let without = latest.wait_for(|snapshot| {
+        let gone = |snapshot: &Snapshot| {
             !snapshot
                 .families
                 .iter()
                 .any(|family| family.name() == "syscall_total")
-        });
-        tokio::time::timeout(PATIENCE, without)
-            .await
-            .expect("the source is off")
-            .unwrap();
+        };
+        wait_for(&agent, "the source is off", gone).await;
         agent.stop().await;
     });
+}
+
+#[test]
+fn restarting_sources_leaks_nothing() {
+    run(async {
+        let mut agent = Agent::start(config()).await.unwrap();
+        let restart_twice = async |agent: &mut Agent| {
+            for ebpf_debug in [true, false] {
+                let config = Config {
+                    ebpf_debug,
+                    ..config()
+                };
+                agent.reload(config).await;
+                wait_for(agent, "a snapshot", |snapshot| snapshot.ready).await;
+            }
+            poll_settled().await
+        };
+        // The first rounds start what stays, such as the runtime's blocking threads.
+        restart_twice(&mut agent).await;
+        let (fds, threads) = restart_twice(&mut agent).await;
+        for _ in 0..3 {
+            let (later_fds, later_threads) = restart_twice(&mut agent).await;
+            assert!(later_fds <= fds, "descriptors: {fds}, then {later_fds}");
+            assert!(
+                later_threads <= threads,
+                "threads: {threads}, then {later_threads}"
+            );
+        }
+        agent.stop().await;
+    });
+}
+
+/// Open descriptors and threads of this process, once two looks give the same.
+async fn poll_settled() -> (usize, usize) {
+    let look = || (count_of("/proc/self/fd"), count_of("/proc/self/task"));
+    let deadline = Instant::now() + PATIENCE;
+    let mut last = look();
+    let mut equal = 0;
+    while equal < 20 {
+        assert!(
+            Instant::now() < deadline,
+            "descriptors and threads do not settle"
+        );
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        let now = look();
+        equal = if now == last { equal + 1 } else { 0 };
+        last = now;
+    }
+    last
 }

@@ -50,15 +50,18 @@ static COMPAT_MASK: Global<u32> = Global::new(0);
 #[unsafe(no_mangle)]
 static NUMBER_OFFSET: Global<u32> = Global::new(ABSENT);
 
-/// Numbers of the calls that never return.
+/// Calls that never return: `exit` and `exit_group` of both tables. These and the following are
+/// in the form of `CallKey::syscall`.
 #[unsafe(no_mangle)]
-static EXIT: Global<u32> = Global::new(ABSENT);
-#[unsafe(no_mangle)]
-static EXIT_GROUP: Global<u32> = Global::new(ABSENT);
+static EXITS: Global<[u32; 4]> = Global::new([ABSENT; 4]);
 
-/// Numbers of the calls that return once more, in the child.
+/// Calls that return once more, in the child.
 #[unsafe(no_mangle)]
-static FORKS: Global<[u32; 4]> = Global::new([ABSENT; 4]);
+static FORKS: Global<[u32; 8]> = Global::new([ABSENT; 8]);
+
+/// Calls whose return value is that of the call which a signal interrupted.
+#[unsafe(no_mangle)]
+static SIGRETURNS: Global<[u32; 4]> = Global::new([ABSENT; 4]);
 
 #[btf_map]
 static RUNNING: TaskStorage<TaskCall> = TaskStorage::new();
@@ -83,8 +86,11 @@ static NO_CALLS: Calls = Calls::EMPTY;
 #[raw_tracepoint(tracepoint = "sys_enter")]
 fn sys_enter(ctx: RawTracePointContext) -> i32 {
     let task = Task::current();
+    let number: u64 = ctx.arg(1);
+    let syscall = call_of(number, task);
     let Some(running) = RUNNING.get_or_create(task) else {
         lost(TASK_STATE);
+        enter_without_state(syscall);
         return 0;
     };
     let epoch = label_epoch();
@@ -96,9 +102,7 @@ fn sys_enter(ctx: RawTracePointContext) -> i32 {
         running.start_ns = UNWATCHED;
         return 0;
     }
-    let number: u64 = ctx.arg(1);
-    let syscall = call_of(number, task);
-    if number == u64::from(EXIT.load()) || number == u64::from(EXIT_GROUP.load()) {
+    if is_one_of(&EXITS, syscall) {
         count_untimed(CallKey {
             syscall,
             agent: running.agent,
@@ -109,6 +113,17 @@ fn sys_enter(ctx: RawTracePointContext) -> i32 {
     // SAFETY: the helper has no preconditions.
     running.start_ns = unsafe { bpf_ktime_get_ns() };
     0
+}
+
+/// A call of a task that the kernel has no memory for. Its return will count it, without a
+/// duration, unless it has none.
+#[inline(never)]
+fn enter_without_state(syscall: u16) {
+    let agent = agent_of(current_pid());
+    let watched = agent != OTHER || WATCHED_ONLY.load() == 0;
+    if watched && is_one_of(&EXITS, syscall) {
+        count_untimed(CallKey { syscall, agent });
+    }
 }
 
 /// `TP_PROTO(struct pt_regs *regs, long ret)`, since 4.17 for raw tracepoints. Runs in the task
@@ -149,13 +164,11 @@ fn exit_without_enter(ctx: &RawTracePointContext, task: Task, result: i64) {
         return;
     }
     let number = number_at_exit(ctx);
-    if result == 0 && FORKS.load().iter().any(|fork| u64::from(*fork) == number) {
+    let syscall = call_of(number, task);
+    if result == 0 && is_one_of(&FORKS, syscall) {
         return;
     }
-    let key = CallKey {
-        syscall: call_of(number, task),
-        agent,
-    };
+    let key = CallKey { syscall, agent };
     debug!(ctx, "return of system call {} without its entry", number);
     count_untimed(key);
     count_error(key, result);
@@ -231,7 +244,7 @@ fn hot_calls_of(key: CallKey) -> Option<*mut Calls> {
 #[inline(always)]
 #[allow(clippy::cast_possible_truncation, reason = "at most 4095")]
 fn count_error(call: CallKey, result: i64) {
-    if !(-4095..0).contains(&result) {
+    if !(-4095..0).contains(&result) || is_one_of(&SIGRETURNS, call.syscall) {
         return;
     }
     let key = ErrorKey {
@@ -249,6 +262,11 @@ fn count_error(call: CallKey, result: i64) {
         Some(count) => unsafe { *count += 1 },
         None => lost(ERRORS_FULL),
     }
+}
+
+#[inline(always)]
+fn is_one_of<const N: usize>(calls: &Global<[u32; N]>, syscall: u16) -> bool {
+    calls.load().contains(&u32::from(syscall))
 }
 
 #[inline(always)]

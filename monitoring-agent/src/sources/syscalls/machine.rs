@@ -10,7 +10,11 @@ use syscalls::{aarch64::Sysno as Native, arm::Sysno as Compat};
 #[cfg(target_arch = "x86_64")]
 use syscalls::{x86::Sysno as Compat, x86_64::Sysno as Native};
 
-use crate::{loader, offsets::Offsets, source::StartError};
+use crate::{
+    loader,
+    offsets::{ABSENT, Offsets},
+    source::StartError,
+};
 
 /// Where `task_struct` tells that a call is a 32-bit one, and by which bit: `TS_COMPAT` of
 /// `arch/x86/include/asm/thread_info.h`.
@@ -30,26 +34,52 @@ const NUMBER_FIELD: &str = "syscallno";
 #[cfg(target_arch = "x86_64")]
 const FORKS: [Native; 4] = [Native::fork, Native::vfork, Native::clone, Native::clone3];
 #[cfg(target_arch = "aarch64")]
-const FORKS: [Native; 4] = [Native::clone, Native::clone3, Native::clone, Native::clone3];
+const FORKS: [Native; 2] = [Native::clone, Native::clone3];
 
 /// Values of the kernel object's globals on this machine.
 pub(super) fn globals(offsets: &mut Offsets) -> Result<Vec<(&'static str, Vec<u32>)>, StartError> {
     let (compat_field, compat_mask) = COMPAT_FIELD;
-    let number = |call: Native| call.id().unsigned_abs();
+    let field = |offsets: &mut Offsets, structure: &str, path: &str| {
+        Ok::<_, StartError>(vec![loader::field(offsets, structure, path)?])
+    };
+    let native = |calls: &[Native]| numbers(calls.iter().map(Native::id), 0);
+    let compat = |calls: &[Compat]| numbers(calls.iter().map(Compat::id), COMPAT);
+    let exits = [
+        native(&[Native::exit, Native::exit_group]),
+        compat(&[Compat::exit, Compat::exit_group]),
+    ];
+    let forks = [
+        native(&FORKS),
+        compat(&[Compat::fork, Compat::vfork, Compat::clone, Compat::clone3]),
+    ];
+    let sigreturns = [
+        native(&[Native::rt_sigreturn]),
+        compat(&[Compat::sigreturn, Compat::rt_sigreturn]),
+    ];
     Ok(vec![
         (
             "COMPAT_OFFSET",
-            vec![loader::field(offsets, "task_struct", compat_field)?],
+            field(offsets, "task_struct", compat_field)?,
         ),
         ("COMPAT_MASK", vec![compat_mask]),
-        (
-            "NUMBER_OFFSET",
-            vec![loader::field(offsets, "pt_regs", NUMBER_FIELD)?],
-        ),
-        ("EXIT", vec![number(Native::exit)]),
-        ("EXIT_GROUP", vec![number(Native::exit_group)]),
-        ("FORKS", FORKS.map(number).to_vec()),
+        ("NUMBER_OFFSET", field(offsets, "pt_regs", NUMBER_FIELD)?),
+        ("EXITS", filled(&exits.concat(), 4)),
+        ("FORKS", filled(&forks.concat(), 8)),
+        ("SIGRETURNS", filled(&sigreturns.concat(), 4)),
     ])
+}
+
+/// Calls in the form of `CallKey::syscall`.
+fn numbers(calls: impl Iterator<Item = i32>, table: u16) -> Vec<u32> {
+    calls
+        .map(|number| number.unsigned_abs() | u32::from(table))
+        .collect()
+}
+
+/// The length that the global has, the rest of it filled with what is no call.
+fn filled(calls: &[u32], length: usize) -> Vec<u32> {
+    let rest = std::iter::repeat(ABSENT);
+    calls.iter().copied().chain(rest).take(length).collect()
 }
 
 /// A system call's name. Calls of 32-bit processes begin with `compat_`; a number without a name
