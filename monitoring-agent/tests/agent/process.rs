@@ -1,7 +1,7 @@
 //! Starts the agent and other programs, talks HTTP to them, and ends them by their process id.
 
 use std::{
-    io::{BufRead as _, BufReader, Read as _, Write as _},
+    io::{self, BufRead as _, BufReader, Read as _, Write as _},
     net::TcpStream,
     path::Path,
     process::{Child, Command, ExitStatus, Stdio},
@@ -120,18 +120,25 @@ impl Agent {
 
 /// A GET request; the status and the body.
 pub(crate) fn get(address: &str, path: &str) -> (u16, String) {
-    let mut stream = TcpStream::connect(address).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    try_get(address, path).unwrap_or_else(|error| panic!("GET {address}{path}: {error}"))
+}
+
+/// A GET request to a server that may be gone.
+pub(crate) fn try_get(address: &str, path: &str) -> io::Result<(u16, String)> {
+    let mut stream = TcpStream::connect(address)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
     let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes()).unwrap();
+    stream.write_all(request.as_bytes())?;
     let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    let (head, body) = answer.split_once("\r\n\r\n").expect("an HTTP answer");
+    stream.read_to_string(&mut answer)?;
+    let (head, body) = answer
+        .split_once("\r\n\r\n")
+        .ok_or(io::ErrorKind::UnexpectedEof)?;
     let status = head
         .split(' ')
         .nth(1)
         .and_then(|status| status.parse().ok());
-    (status.expect("a status"), body.to_owned())
+    Ok((status.expect("a status"), body.to_owned()))
 }
 
 /// The value of a sample in the text format, by its whole name and labels.
