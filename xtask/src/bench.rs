@@ -6,13 +6,13 @@ use anyhow::Result;
 
 use crate::{
     command::{command, run},
-    run, toolchain,
+    setup,
 };
 
-/// Builds the agent for release, and runs the benchmark of its overhead.
+/// Runs the benchmark of the agent's overhead, for which cargo builds the agent for release. It is
+/// compared with programs that the tests use too.
 pub(crate) fn overhead(root: &Path, arguments: &[String]) -> Result<()> {
-    toolchain::ensure(root)?;
-    run::build(root)?;
+    setup::everything(root)?;
     let bench = [
         "bench",
         "--package",

@@ -5,12 +5,8 @@ use std::{
     env,
     ffi::OsStr,
     fmt::Write as _,
-    io::{BufRead as _, BufReader, Read},
     path::{Path, PathBuf},
-    process::{Child, Command, ExitStatus, Stdio},
-    sync::mpsc::{self, Receiver, RecvTimeoutError},
-    thread,
-    time::{Duration, Instant},
+    process::{Command, ExitStatus, Stdio},
 };
 
 use anyhow::{Context as _, Result, bail};
@@ -37,32 +33,9 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
     succeeded(command, status)
 }
 
-/// Runs a command that may wait for a network that is not there; it is killed at the limit.
-pub(crate) fn run_within(limit: Duration, command: &mut Command) -> Result<()> {
-    announce(command);
-    let mut child = command
-        .spawn()
-        .with_context(|| format!("start {}", describe(command)))?;
-    let deadline = Instant::now() + limit;
-    loop {
-        if let Some(status) = child.try_wait().context("wait for a command")? {
-            return succeeded(command, status);
-        }
-        if Instant::now() >= deadline {
-            end(&mut child)?;
-            bail!(
-                "{} was not done after {} s",
-                describe(command),
-                limit.as_secs()
-            );
-        }
-        thread::sleep(Duration::from_millis(50));
-    }
-}
-
 /// What a command printed, trimmed. The command itself is not announced: it changes nothing.
 pub(crate) fn read(command: &mut Command) -> Result<String> {
-    let output = command
+    let output = untranslated(command)
         .output()
         .with_context(|| format!("start {}", describe(command)))?;
     if !output.status.success() {
@@ -77,78 +50,10 @@ pub(crate) fn read(command: &mut Command) -> Result<String> {
     Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
-/// What a command printed, and how it ended.
-pub(crate) struct Captured {
-    /// Standard output, without line ends.
-    pub(crate) lines: Vec<String>,
-    /// How it ended; absent when it ran into its limit and was killed.
-    pub(crate) status: Option<ExitStatus>,
-}
-
-/// Runs a command whose standard output is shown as it comes and kept.
-pub(crate) fn tee(command: &mut Command, limit: Option<Duration>) -> Result<Captured> {
-    announce(command);
-    let spawned = command.stdout(Stdio::piped()).spawn();
-    let mut child = spawned.with_context(|| format!("start {}", describe(command)))?;
-    let stdout = child
-        .stdout
-        .take()
-        .context("the child's output is a pipe")?;
-    let (sender, output) = mpsc::channel();
-    thread::spawn(move || {
-        for line in lossy_lines(stdout) {
-            println!("{line}");
-            if sender.send(line).is_err() {
-                return;
-            }
-        }
-    });
-    let mut lines = Vec::new();
-    let in_time = collect(
-        &output,
-        limit.map(|limit| Instant::now() + limit),
-        &mut lines,
-    );
-    if !in_time {
-        end(&mut child)?;
-    }
-    let status = child.wait().context("wait for a command")?;
-    Ok(Captured {
-        lines,
-        status: in_time.then_some(status),
-    })
-}
-
-/// Gathers lines until the end of the output (true) or the deadline (false).
-fn collect(output: &Receiver<String>, deadline: Option<Instant>, lines: &mut Vec<String>) -> bool {
-    loop {
-        let received = match deadline {
-            Some(at) => output.recv_timeout(at.saturating_duration_since(Instant::now())),
-            None => output.recv().map_err(|_| RecvTimeoutError::Disconnected),
-        };
-        match received {
-            Ok(line) => lines.push(line),
-            Err(RecvTimeoutError::Disconnected) => return true,
-            Err(RecvTimeoutError::Timeout) => return false,
-        }
-    }
-}
-
-/// Lines of a stream that is mostly UTF-8, such as a serial console.
-fn lossy_lines(stream: impl Read) -> impl Iterator<Item = String> {
-    let mut reader = BufReader::new(stream);
-    std::iter::from_fn(move || {
-        let mut bytes = Vec::new();
-        let count = reader.read_until(b'\n', &mut bytes).unwrap_or(0);
-        let line = String::from_utf8_lossy(&bytes);
-        (count > 0).then(|| line.trim_end_matches(['\r', '\n']).to_owned())
-    })
-}
-
-fn end(child: &mut Child) -> Result<()> {
-    child.kill().context("end a command that took too long")?;
-    child.wait().context("wait for a command that was ended")?;
-    Ok(())
+/// Has a command speak as its documentation does, whatever language the user reads: what it prints
+/// is for this program.
+pub(crate) fn untranslated(command: &mut Command) -> &mut Command {
+    command.env("LC_ALL", "C").env_remove("LANGUAGE")
 }
 
 /// The path of a program, if this machine has it.
@@ -165,7 +70,8 @@ pub(crate) fn announce(command: &Command) {
     println!("$ {}", describe(command));
 }
 
-fn succeeded(command: &Command, status: ExitStatus) -> Result<()> {
+/// An error unless the command ended well.
+pub(crate) fn succeeded(command: &Command, status: ExitStatus) -> Result<()> {
     if !status.success() {
         bail!("{} failed ({status})", describe(command));
     }
@@ -173,7 +79,7 @@ fn succeeded(command: &Command, status: ExitStatus) -> Result<()> {
 }
 
 /// A command as it could be typed.
-fn describe(command: &Command) -> String {
+pub(crate) fn describe(command: &Command) -> String {
     let mut text = String::new();
     for (name, value) in command.get_envs() {
         if let Some(value) = value {
@@ -219,23 +125,6 @@ mod tests {
     }
 
     #[test]
-    fn keeps_lines_and_status() {
-        let captured = tee(&mut shell("printf 'one\\r\\ntwo'; exit 3"), None).unwrap();
-        assert_eq!(captured.lines, ["one", "two"]);
-        assert_eq!(captured.status.and_then(|status| status.code()), Some(3));
-    }
-
-    #[test]
-    fn ends_what_takes_too_long() {
-        let limit = Duration::from_millis(200);
-        let captured = tee(&mut shell("echo started; exec sleep 600"), Some(limit)).unwrap();
-        assert_eq!(captured.lines, ["started"]);
-        assert!(captured.status.is_none());
-        let error = run_within(limit, &mut shell("exec sleep 600")).unwrap_err();
-        assert!(error.to_string().contains("was not done"), "{error}");
-    }
-
-    #[test]
     fn an_error_names_the_command_and_what_it_said() {
         let error = read(&mut shell("echo reason >&2; exit 1"))
             .unwrap_err()
@@ -246,5 +135,12 @@ mod tests {
         );
         assert!(run(&mut shell("exit 1")).is_err());
         assert_eq!(read(&mut shell("echo ' text '")).unwrap(), "text");
+    }
+
+    #[test]
+    fn what_is_read_is_not_translated() {
+        let mut echo = shell("echo $LC_ALL:$LANGUAGE");
+        echo.env("LC_ALL", "de_DE.UTF-8").env("LANGUAGE", "de");
+        assert_eq!(read(&mut echo).unwrap(), "C:");
     }
 }

@@ -3,8 +3,11 @@
 //! Owns the command line only; each command has its own file. Nothing here is part of the agent.
 
 mod bench;
+mod bounded;
 mod command;
+mod compiler;
 mod packages;
+mod rights;
 mod run;
 mod setup;
 mod test;

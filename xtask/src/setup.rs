@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::{Result, bail};
 
-use crate::{command::find, packages, toolchain};
+use crate::{command::find, compiler, packages, toolchain};
 
 /// A program that tests use.
 struct Tool {
@@ -18,8 +18,9 @@ struct Tool {
 }
 
 /// What the tests need beside Rust: independent counterparts that their numbers are compared
-/// with, and a machine for the other kernels. Programs of one package follow each other.
-const TOOLS: [Tool; 7] = [
+/// with, a machine for the other kernels, and what knows the repository's files. Programs of one
+/// package follow each other.
+const TOOLS: [Tool; 8] = [
     Tool {
         program: "bpftool",
         package: "bpftool",
@@ -33,6 +34,11 @@ const TOOLS: [Tool; 7] = [
     Tool {
         program: "busybox",
         package: "busybox-static",
+        service: None,
+    },
+    Tool {
+        program: "git",
+        package: "git",
         service: None,
     },
     Tool {
@@ -57,10 +63,18 @@ const TOOLS: [Tool; 7] = [
     },
 ];
 
-/// All that building and testing need.
+/// All that building and testing need. Where something cannot be had, the rest is set up all the
+/// same, and the error names all that is left to do.
 pub(crate) fn everything(root: &Path) -> Result<()> {
-    toolchain::ensure(root)?;
-    tools()
+    let parts = [toolchain::ensure(root), compiler::components(root), tools()];
+    let problems: Vec<String> = parts
+        .into_iter()
+        .filter_map(|part| Some(format!("{:#}", part.err()?)))
+        .collect();
+    if !problems.is_empty() {
+        bail!("{}", problems.join("\n"));
+    }
+    Ok(())
 }
 
 fn tools() -> Result<()> {
@@ -74,12 +88,6 @@ fn tools() -> Result<()> {
         return Ok(());
     }
     println!("setup: the tests need {}", names.join(", "));
-    if !packages::debian() {
-        bail!(
-            "please install {}; they are installed automatically on Debian only",
-            names.join(", ")
-        );
-    }
     let mut wanted: Vec<&str> = missing.iter().map(|tool| tool.package).collect();
     wanted.dedup();
     let mut services: Vec<&str> = missing.iter().filter_map(|tool| tool.service).collect();
@@ -91,8 +99,9 @@ fn tools() -> Result<()> {
         .collect();
     if !still.is_empty() {
         bail!(
-            "the packages were installed, but did not bring {}",
-            still.join(", ")
+            "the tests need {}, which apt-get install {} did not bring",
+            still.join(", "),
+            wanted.join(" ")
         );
     }
     Ok(())

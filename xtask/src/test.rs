@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::{
     command::{command, run},
-    setup, tidy, toolchain,
+    compiler, setup, tidy, toolchain,
 };
 use guest::Guest;
 use report::Report;
@@ -29,15 +29,8 @@ pub(crate) fn everything(root: &Path) -> Report {
         run(&mut command(root, "cargo", &["fmt", "--all", "--check"]))
     });
     report.check("clippy", || {
-        let arguments = [
-            "clippy",
-            "--all-targets",
-            "--keep-going",
-            "--",
-            "-D",
-            "warnings",
-        ];
-        run(&mut command(root, "cargo", &arguments))
+        let arguments = ["clippy", "--all-targets", "--keep-going", "--"];
+        run(command(root, "cargo", &arguments).args(compiler::lint_level(root)?))
     });
     report.check("clippy of the kernel programs", || {
         clippy_of_kernel_programs(root)
@@ -53,12 +46,7 @@ pub(crate) fn matching(root: &Path, filter: &[String]) -> Report {
     let mut report = Report::default();
     report.check("setup", || toolchain::ensure(root));
     here(root, filter, &mut report);
-    if report.is_empty() {
-        // A misspelt word must not look like success.
-        report.check("filter", || {
-            bail!("no test's name contains {}", filter.join(" or "))
-        });
-    }
+    expect_matches(filter, &mut report);
     report
 }
 
@@ -67,7 +55,17 @@ pub(crate) fn other_kernels(root: &Path, filter: &[String]) -> Report {
     let mut report = Report::default();
     report.check("setup", || setup::everything(root));
     elsewhere(root, filter, &mut report);
+    expect_matches(filter, &mut report);
     report
+}
+
+/// A misspelt word must not look like success.
+fn expect_matches(filter: &[String], report: &mut Report) {
+    if !filter.is_empty() && report.is_empty() {
+        report.check("filter", || {
+            bail!("no test's name contains {}", filter.join(" or "))
+        });
+    }
 }
 
 fn here(root: &Path, filter: &[String], report: &mut Report) {
@@ -120,12 +118,26 @@ fn clippy_of_kernel_programs(root: &Path) -> Result<()> {
     // Programs without the standard library cannot unwind.
     clippy.env("CARGO_PROFILE_DEV_PANIC", "abort");
     // The variables above would have everything else rebuilt, were the folder the usual one.
-    clippy.args([
-        "--target-dir",
-        "target/kernel-programs",
-        "--",
-        "-D",
-        "warnings",
-    ]);
-    run(&mut clippy)
+    clippy.args(["--target-dir", "target/kernel-programs", "--"]);
+    run(clippy.args(compiler::lint_level(root)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::ExitCode;
+
+    use super::*;
+
+    #[test]
+    fn words_that_match_nothing_are_a_failure() {
+        let check = |filter: &[&str], want: ExitCode| {
+            let filter: Vec<String> = filter.iter().copied().map(str::to_owned).collect();
+            let mut report = Report::default();
+            report.check("setup", || Ok(()));
+            expect_matches(&filter, &mut report);
+            assert_eq!(report.finish(), want, "{filter:?}");
+        };
+        check(&[], ExitCode::SUCCESS);
+        check(&["misspelt"], ExitCode::FAILURE);
+    }
 }

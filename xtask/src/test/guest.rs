@@ -22,7 +22,10 @@ use super::{
     report::{Outcome, Totals},
     suites::KERNEL,
 };
-use crate::command::{announce, command, find, quoted, read, tee};
+use crate::{
+    bounded::tee,
+    command::{announce, command, find, quoted, read, untranslated},
+};
 
 const INIT: &str = include_str!("guest/init.sh");
 
@@ -114,7 +117,7 @@ impl Guest {
             .arg(image)
             .arg("-initrd")
             .arg(&self.initrd);
-        let captured = tee(&mut machine, Some(LIMIT))?;
+        let captured = tee(LIMIT, &mut machine)?;
         // Something may stand before it when a test ended within a line.
         let status = captured
             .lines
@@ -165,7 +168,7 @@ fn libraries<'a>(programs: impl Iterator<Item = &'a PathBuf>) -> Result<BTreeSet
         // Cargo sets it for this program; the suite finds its libraries without.
         ldd.arg(program).env_remove("LD_LIBRARY_PATH");
         // It fails for static programs, which need none.
-        let output = ldd.output().context("start ldd")?;
+        let output = untranslated(&mut ldd).output().context("start ldd")?;
         for line in String::from_utf8_lossy(&output.stdout).lines() {
             if line.contains("not found") {
                 bail!("{} needs {}", program.display(), line.trim());

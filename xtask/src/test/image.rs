@@ -3,11 +3,13 @@
 use std::{
     fs,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 
 use crate::{
+    bounded::run_within,
     command::{command, read, run},
     packages,
 };
@@ -15,34 +17,54 @@ use crate::{
 /// Where kernels are kept, by version, relative to the workspace.
 const CACHE: &str = ".tools/kernels";
 
+/// A kernel is some thirty megabytes; a download that stands still is given up.
+const DOWNLOAD_LIMIT: Duration = Duration::from_mins(4);
+
 /// The newest kernel of a series, such as `6.1`.
 pub(super) fn of_series(root: &Path, series: &str) -> Result<PathBuf> {
     let cache = root.join(CACHE);
-    let mut package = newest(root, series);
-    if package.is_none() && packages::debian() {
-        packages::update()?;
-        package = newest(root, series);
-    }
-    let Some(package) = package else {
-        return cached(&cache, series)?.with_context(|| {
+    let fetched = fetch_newest(root, &cache, series);
+    choose(&cache, series, fetched)
+}
+
+/// The newest kernel that is kept. Only where there is none does it matter why none was fetched.
+fn choose(cache: &Path, series: &str, fetched: Result<()>) -> Result<PathBuf> {
+    match (cached(cache, series)?, fetched) {
+        (Some(image), Ok(())) => Ok(image),
+        (Some(image), Err(error)) => {
+            println!("note: {error:#}; taking {}", image.display());
+            Ok(image)
+        }
+        (None, Ok(())) => bail!("the package had no kernel"),
+        (None, Err(error)) => Err(error).with_context(|| {
             format!(
-                "no package source offers one; put its image into {CACHE}/{series}.x/vmlinuz, \
-                 for example from Debian's linux-image-{series}*-cloud-amd64"
+                "no kernel to test with; put one into {CACHE}/{series}.x/vmlinuz, for example \
+                 from Debian's linux-image-{series}*-cloud-amd64"
             )
-        });
-    };
-    let version = package.trim_start_matches("linux-image-");
-    let image = cache.join(version).join("vmlinuz");
-    if !image.is_file() {
-        fetch(&cache, &package).or_else(|error| {
-            // Lists that are out of date name files that are gone.
-            println!("note: {error:#}");
-            packages::update()?;
-            let package = newest(root, series).context("it is no longer offered")?;
-            fetch(&cache, &package)
-        })?;
+        }),
     }
-    cached(&cache, series)?.context("the package had no kernel")
+}
+
+/// Sees to it that the newest kernel on offer is kept.
+fn fetch_newest(root: &Path, cache: &Path, series: &str) -> Result<()> {
+    if !packages::debian() {
+        bail!("kernels are fetched on Debian only");
+    }
+    let listed = newest(root, series);
+    let first = match &listed {
+        Some(package) => fetch(cache, package),
+        None => Ok(()),
+    };
+    if listed.is_some() && first.is_ok() {
+        return first;
+    }
+    // Lists that are out of date name files that are gone.
+    packages::update()?;
+    let updated = newest(root, series);
+    if updated == listed {
+        first?;
+    }
+    fetch(cache, &updated.context("no package source offers one")?)
 }
 
 /// The package that Debian's meta packages name for a series.
@@ -66,15 +88,21 @@ fn dependency(depends: &str, series: &str) -> Option<String> {
         .map(str::to_owned)
 }
 
-/// Downloads a package and keeps its kernel.
+/// Downloads a package and keeps its kernel, unless it is kept already.
 fn fetch(cache: &Path, package: &str) -> Result<()> {
     let folder = cache.join(package.trim_start_matches("linux-image-"));
+    if folder.join("vmlinuz").is_file() {
+        return Ok(());
+    }
+    // What an interrupted download left is not part of this one.
+    let _ = fs::remove_dir_all(&folder);
     let unpacked = folder.join("package");
     fs::create_dir_all(&unpacked).with_context(|| format!("create {}", unpacked.display()))?;
     // Apt's own user may not write below here, and has no need to: apt checks what it fetched.
     let unsandboxed = "APT::Sandbox::User=root";
     let arguments = ["--quiet", "-o", unsandboxed, "download", package];
-    run(&mut command(&folder, "apt-get", &arguments))?;
+    let mut download = command(&folder, "apt-get", &arguments);
+    run_within(DOWNLOAD_LIMIT, &mut download)?;
     let archive = only_file(&folder, |name| name.starts_with("linux-image-"))?;
     run(command(&folder, "dpkg", &["-x"]).args([&archive, &unpacked]))?;
     let kernel = only_file(&unpacked.join("boot"), |name| name.starts_with("vmlinuz"))?;
@@ -128,6 +156,8 @@ fn numbers(version: &str) -> Vec<u64> {
 
 #[cfg(test)]
 mod tests {
+    use anyhow::anyhow;
+
     use super::*;
 
     #[test]
@@ -167,5 +197,22 @@ mod tests {
         }
         let newest = cached(folder.path(), "6.1").unwrap().unwrap();
         assert_eq!(newest, folder.path().join("6.1.0-56-x/vmlinuz"));
+    }
+
+    #[test]
+    fn a_kept_kernel_does_without_the_network() {
+        let folder = tempfile::tempdir().unwrap();
+        let offline = || Err(anyhow!("no network"));
+        let error = choose(folder.path(), "6.1", offline()).unwrap_err();
+        assert!(format!("{error:#}").ends_with("no network"), "{error:#}");
+        assert!(choose(folder.path(), "6.1", Ok(())).is_err());
+        let kept = folder.path().join("6.1.0-9-x");
+        fs::create_dir(&kept).unwrap();
+        fs::write(kept.join("vmlinuz"), "").unwrap();
+        for fetched in [offline(), Ok(())] {
+            let image = choose(folder.path(), "6.1", fetched).unwrap();
+            assert_eq!(image, kept.join("vmlinuz"));
+        }
+        assert!(choose(folder.path(), "6.12", offline()).is_err());
     }
 }

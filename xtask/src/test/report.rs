@@ -5,7 +5,7 @@ use std::{ops::AddAssign, process::ExitCode};
 
 use anyhow::Result;
 
-use crate::command::Captured;
+use crate::bounded::Captured;
 
 /// Tests by result.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -54,11 +54,15 @@ impl Totals {
 
     /// The results of a test runner that has ended, with the reason if it failed.
     pub(super) fn of_run(captured: &Captured) -> Outcome {
-        let totals = Self::of(&captured.lines);
+        let mut totals = Self::of(&captured.lines);
+        if captured.status.is_none() {
+            // The test that ran when the time was up has no line among the results.
+            totals.failed += 1;
+        }
         let problem = match captured.status {
             Some(status) if status.success() => None,
             Some(status) => Some(status.to_string()),
-            None => Some("it took too long".to_owned()),
+            None => Some("it took too long, and was killed".to_owned()),
         };
         Outcome { totals, problem }
     }
@@ -78,6 +82,7 @@ pub(crate) struct Report {
     summary: Vec<String>,
     totals: Totals,
     failed_parts: u64,
+    skipped_parts: u64,
 }
 
 impl Report {
@@ -93,6 +98,7 @@ impl Report {
 
     /// Notes a part that does not apply here.
     pub(super) fn skip(&mut self, name: &str, reason: &str) {
+        self.skipped_parts += 1;
         self.summary.push(format!("skipped  {name}: {reason}"));
     }
 
@@ -130,9 +136,9 @@ impl Report {
         });
     }
 
-    /// Whether no test has run, and nothing failed that would explain it.
+    /// Whether no test has run, and nothing failed or was skipped that would explain it.
     pub(super) fn is_empty(&self) -> bool {
-        self.totals == Totals::default() && self.failed_parts == 0
+        self.totals == Totals::default() && self.failed_parts + self.skipped_parts == 0
     }
 
     /// The last line: tests that passed and failed. A part that failed without a failed test, such
@@ -201,6 +207,25 @@ mod tests {
         assert_eq!(report.last_line(), "7 passed, 0 failed");
         assert!(!report.is_empty());
         assert_eq!(report.finish(), ExitCode::SUCCESS);
+    }
+
+    #[test]
+    fn a_suite_that_was_killed_has_failed() {
+        let captured = Captured {
+            lines: vec!["test result: ok. 12 passed; 0 failed".to_owned()],
+            status: None,
+        };
+        let outcome = Totals::of_run(&captured);
+        assert_eq!(outcome.totals, totals(12, 1, 0));
+        assert!(outcome.problem.is_some());
+    }
+
+    #[test]
+    fn a_skipped_part_explains_why_no_test_ran() {
+        let mut report = Report::default();
+        assert!(report.is_empty());
+        report.skip("some", "reason");
+        assert!(!report.is_empty());
     }
 
     #[test]

@@ -3,19 +3,24 @@
 //! The kernel suite runs one test at a time, because its tests load programs into, and count the
 //! events of, one and the same kernel.
 
-use std::{path::Path, process::Command};
+use std::{path::Path, process::Command, time::Duration};
 
 use anyhow::{Context as _, Result};
 use serde_json::Value;
 
 use super::report::{Outcome, Totals};
 use crate::{
-    command::{command, read, tee},
-    packages,
+    bounded::tee,
+    command::{command, read},
+    rights,
 };
 
 /// The test target that needs a kernel of its own.
 pub(super) const KERNEL: &str = "kernel";
+
+/// Longest time for one of the suites below, with its build; they take a few minutes. If all three
+/// hang, that is one hour, after which CI machines usually still wait for the last line.
+const LIMIT: Duration = Duration::from_mins(20);
 
 /// Unit tests, and integration tests other than the kernel suite.
 pub(super) fn ordinary(root: &Path, filter: &[String]) -> Result<Outcome> {
@@ -41,15 +46,15 @@ pub(super) fn kernel(root: &Path, filter: &[String]) -> Result<Outcome> {
 }
 
 fn results(test: &mut Command) -> Result<Outcome> {
-    Ok(Totals::of_run(&tee(test, None)?))
+    Ok(Totals::of_run(&tee(LIMIT, test)?))
 }
 
 /// `cargo test`, with tests that run as root whoever builds them.
 fn cargo_test(root: &Path, arguments: &[&str]) -> Result<Command> {
     let mut test = command(root, "cargo", &["test", "--no-fail-fast"]);
     test.args(arguments);
-    if !packages::is_root()? {
-        packages::as_root("the tests")?;
+    if !rights::is_root()? {
+        rights::as_root("true").context("the tests need root")?;
         let verbose = read(&mut command(root, "rustc", &["-vV"]))?;
         let mut lines = verbose.lines();
         let host = lines.find_map(|line| line.strip_prefix("host: "));

@@ -9,6 +9,8 @@ use std::{
 
 use anyhow::{Context as _, Result};
 
+use crate::command::{command, read};
+
 /// Folders with nothing of ours: version control, downloads, and what cargo builds.
 const FOREIGN: [&str; 3] = [".git", ".tools", "target"];
 
@@ -19,27 +21,19 @@ pub(super) struct Tree {
 }
 
 impl Tree {
-    /// Reads all files below a folder. Those that are not text are present, but empty.
+    /// Reads the files that git knows or would take in; where git knows none, all files below the
+    /// folder. Those that are not text are present, but empty.
     pub(super) fn read(root: &Path) -> Result<Self> {
+        let names = match known_to_git(root) {
+            Some(names) => names,
+            None => on_disk(root)?,
+        };
         let mut files = BTreeMap::new();
-        let mut waiting = vec![root.to_path_buf()];
-        while let Some(folder) = waiting.pop() {
-            let context = || format!("read {}", folder.display());
-            for entry in fs::read_dir(&folder).with_context(context)? {
-                let entry = entry.with_context(context)?;
-                let path = entry.path();
-                if FOREIGN.iter().any(|name| entry.file_name() == *name) {
-                    continue;
-                }
-                if entry.file_type().with_context(context)?.is_dir() {
-                    waiting.push(path);
-                    continue;
-                }
+        for name in names {
+            let path = root.join(&name);
+            // Git also names what was just deleted, and links that lead nowhere or to a folder.
+            if path.is_file() {
                 let bytes = fs::read(&path).with_context(|| format!("read {}", path.display()))?;
-                let below = path
-                    .strip_prefix(root)
-                    .context("a file lies below its root")?;
-                let name = below.to_string_lossy().into_owned();
                 files.insert(name, String::from_utf8(bytes).unwrap_or_default());
             }
         }
@@ -112,6 +106,41 @@ impl Tree {
     }
 }
 
+/// Files that are tracked, and those that are neither tracked nor ignored. Absent if there are
+/// none, because this is no checkout or there is no git.
+fn known_to_git(root: &Path) -> Option<Vec<String>> {
+    let list = ["ls-files", "-co", "--exclude-standard", "-z"];
+    let listed = read(&mut command(root, "git", &list)).ok()?;
+    let names = listed.split('\0').filter(|name| !name.is_empty());
+    let names: Vec<String> = names.map(str::to_owned).collect();
+    (!names.is_empty()).then_some(names)
+}
+
+/// What lies below a folder, and is not a folder itself.
+fn on_disk(root: &Path) -> Result<Vec<String>> {
+    let mut names = Vec::new();
+    let mut waiting = vec![root.to_path_buf()];
+    while let Some(folder) = waiting.pop() {
+        let context = || format!("read {}", folder.display());
+        for entry in fs::read_dir(&folder).with_context(context)? {
+            let entry = entry.with_context(context)?;
+            let path = entry.path();
+            if FOREIGN.iter().any(|name| entry.file_name() == *name) {
+                continue;
+            }
+            if entry.file_type().with_context(context)?.is_dir() {
+                waiting.push(path);
+                continue;
+            }
+            let below = path
+                .strip_prefix(root)
+                .context("a file lies below its root")?;
+            names.push(below.to_string_lossy().into_owned());
+        }
+    }
+    Ok(names)
+}
+
 /// One thing to do.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Finding {
@@ -148,6 +177,8 @@ pub(super) fn expect(findings: &[Finding], want: &[&str]) {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::symlink;
+
     use super::*;
 
     #[test]
@@ -169,8 +200,29 @@ mod tests {
             fs::write(root.path().join(folder).join("a.rs"), "//! a").unwrap();
         }
         fs::write(root.path().join("picture"), [0xff, 0xfe]).unwrap();
+        symlink("nowhere", root.path().join("link")).unwrap();
         let tree = Tree::read(root.path()).unwrap();
         assert_eq!(tree.paths().collect::<Vec<_>>(), ["picture", "src/a.rs"]);
         assert_eq!(tree.text("picture"), Some(""));
+    }
+
+    #[test]
+    fn reads_what_git_knows_or_would_take_in() {
+        let root = tempfile::tempdir().unwrap();
+        let git = |arguments: &[&str]| {
+            read(&mut command(root.path(), "git", arguments)).expect("git is there, by setup")
+        };
+        git(&["init"]);
+        fs::write(root.path().join(".gitignore"), "ignored\n").unwrap();
+        for name in ["deleted", "ignored", "new", "tracked"] {
+            fs::write(root.path().join(name), name).unwrap();
+        }
+        symlink("nowhere", root.path().join("link")).unwrap();
+        git(&["add", "deleted", "link", "tracked"]);
+        fs::remove_file(root.path().join("deleted")).unwrap();
+        let tree = Tree::read(root.path()).unwrap();
+        let paths: Vec<&str> = tree.paths().collect();
+        assert_eq!(paths, [".gitignore", "new", "tracked"]);
+        assert_eq!(tree.text("new"), Some("new"));
     }
 }

@@ -61,12 +61,7 @@ pub(super) fn install(root: &Path) -> Result<()> {
     };
     let missing = packages::missing(needed);
     if !missing.is_empty() {
-        packages::install(&missing, &[]).with_context(|| {
-            format!(
-                "needed, in releases of Debian that have them: {}",
-                missing.join(" ")
-            )
-        })?;
+        packages::install(&missing, &[]).context("not every release of Debian has them")?;
     }
     if !has_core(root) && program("rustup").is_some() {
         run(&mut command(

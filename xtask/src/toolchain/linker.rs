@@ -8,7 +8,10 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::command::{command, find, read, run, run_within};
+use crate::{
+    bounded::run_within,
+    command::{command, find, read, run},
+};
 
 /// The version that is installed. Any other that is on `PATH` and proves itself is as good.
 pub(super) const VERSION: &str = "0.13.0";

@@ -5,7 +5,11 @@ use std::{path::Path, time::Duration};
 use anyhow::{Context as _, Result, bail};
 
 use super::{Route, linker};
-use crate::command::{command, find as program, read, run_within};
+use crate::{
+    bounded::run_within,
+    command::{command, find as program, read},
+    compiler::minor,
+};
 
 /// Name of the toolchain for rustup.
 pub(super) const TOOLCHAIN: &str = "nightly";
@@ -82,17 +86,6 @@ fn has_source(root: &Path) -> Result<bool> {
         .is_dir())
 }
 
-/// The second number of the first version in a text: 97 of `rustc 1.97.0-nightly`.
-fn minor(text: &str) -> u32 {
-    let mut numbers = text
-        .split(|c: char| !c.is_ascii_digit())
-        .filter(|word| !word.is_empty());
-    numbers
-        .nth(1)
-        .and_then(|word| word.parse().ok())
-        .unwrap_or(0)
-}
-
 /// The LLVM that `rustc -vV` names.
 fn llvm_major(verbose: &str) -> Option<u32> {
     let version = verbose
@@ -107,9 +100,6 @@ mod tests {
 
     #[test]
     fn reads_versions() {
-        assert_eq!(minor("rustc 1.97.0-nightly (e50aa6fba 2026-05-19)"), 97);
-        assert_eq!(minor("1.95"), 95);
-        assert_eq!(minor(""), 0);
         assert_eq!(llvm_major("rustc 1.96.0\nLLVM version: 22.1.8\n"), Some(22));
         assert_eq!(llvm_major("rustc 1.96.0"), None);
     }
