@@ -1,6 +1,6 @@
 //! Family `syscalls`: counts, errors and durations of system calls.
 
-use crate::histogram::Histogram;
+use crate::{agents::MAX_AGENTS, histogram::Histogram};
 
 /// Numbers below this are calls of the native table; no architecture comes near it.
 pub const NATIVE_CALLS: u16 = 512;
@@ -20,29 +20,33 @@ pub const MAX_CALLS: usize = 2_048;
 /// measured, 35 ns a call. 512 places are 120 KiB on each CPU.
 pub const MAX_HOT: usize = 512;
 
-/// For one agent, the place of each call that has one: an index into the array `HOT`, or 0.
+/// For one agent and one table, the place of each call that has one: an index into the array
+/// `HOT`, or 0.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub struct HotRow {
-    /// By [`hot_index`].
-    pub places: [u16; HOT_CALLS],
+    /// By [`hot_column`].
+    pub places: [u16; NATIVE_CALLS as usize],
 }
 
-/// Calls of the native table, then those of the 32-bit table.
-pub const HOT_CALLS: usize = 2 * NATIVE_CALLS as usize;
+const _: () = assert!(size_of::<HotRow>() == 2 * NATIVE_CALLS as usize);
 
-const _: () = assert!(size_of::<HotRow>() == 2 * HOT_CALLS);
+/// Rows: the native and the 32-bit table of each agent.
+pub const HOT_ROWS: usize = 2 * MAX_AGENTS;
 
-/// Where a [`CallKey::syscall`] stands in a [`HotRow`]. [`INVALID`] shares the index of the
-/// native table's last number, which is why that one has no place.
+/// Which row a call is in.
 #[inline(always)]
-pub const fn hot_index(syscall: u16) -> usize {
-    let table = if syscall & COMPAT == 0 {
-        0
-    } else {
-        NATIVE_CALLS
-    };
-    ((syscall & (NATIVE_CALLS - 1)) | table) as usize
+pub const fn hot_row(key: CallKey) -> u32 {
+    // A row for each table, and not one with both behind each other: kernels before 6.8 lose track
+    // of an index made of two parts.
+    (key.agent as u32) * 2 + (key.syscall & COMPAT != 0) as u32
+}
+
+/// Where in its row a call is. [`INVALID`] shares the last column with the table's last number,
+/// which is why that one is never given a place.
+#[inline(always)]
+pub const fn hot_column(syscall: u16) -> usize {
+    (syscall & (NATIVE_CALLS - 1)) as usize
 }
 
 /// Most triples of system call, agent and error number. 4,096 entries take 32 KiB on each CPU.
@@ -141,11 +145,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn hot_indices_are_apart() {
-        assert_eq!(hot_index(0), 0);
-        assert_eq!(hot_index(NATIVE_CALLS - 2), 510);
-        assert_eq!(hot_index(INVALID), 511);
-        assert_eq!(hot_index(COMPAT), 512);
-        assert_eq!(hot_index(COMPAT | 511), HOT_CALLS - 1);
+    fn places_are_apart() {
+        let place = |syscall, agent| {
+            let key = CallKey { syscall, agent };
+            (hot_row(key), hot_column(syscall))
+        };
+        assert_eq!(place(0, 0), (0, 0));
+        assert_eq!(place(NATIVE_CALLS - 2, 0), (0, 510));
+        assert_eq!(place(INVALID, 0), (0, 511));
+        assert_eq!(place(COMPAT, 0), (1, 0));
+        assert_eq!(place(COMPAT | 511, 63), (127, 511));
     }
 }

@@ -19,10 +19,10 @@ use aya_ebpf::{
 };
 use aya_log_ebpf::debug;
 use monitoring_common::{
-    agents::{MAX_AGENTS, OTHER},
+    agents::OTHER,
     syscalls::{
-        COMPAT, CallKey, Calls, ErrorKey, HotRow, INVALID, MAX_CALLS, MAX_ERRORS, MAX_HOT,
-        NATIVE_CALLS, TaskCall, UNWATCHED, hot_index,
+        COMPAT, CallKey, Calls, ErrorKey, HOT_ROWS, HotRow, INVALID, MAX_CALLS, MAX_ERRORS,
+        MAX_HOT, NATIVE_CALLS, TaskCall, UNWATCHED, hot_column, hot_row,
         lost::{CALLS_FULL, ERRORS_FULL, TASK_STATE},
     },
 };
@@ -74,7 +74,7 @@ static ERRORS: PerCpuHashMap<ErrorKey, u64, MAX_ERRORS> = PerCpuHashMap::new();
 
 /// Places of the calls that are made often, by agent; written by the agent at each collection.
 #[btf_map]
-static HOT_PLACES: Array<HotRow, MAX_AGENTS> = Array::new();
+static HOT_PLACES: Array<HotRow, HOT_ROWS> = Array::new();
 
 #[btf_map]
 static HOT: PerCpuArray<Calls, MAX_HOT> = PerCpuArray::new();
@@ -232,8 +232,8 @@ fn calls_of(key: CallKey) -> Option<&'static mut Calls> {
 /// the agent adds both.
 #[inline(always)]
 fn hot_calls_of(key: CallKey) -> Option<*mut Calls> {
-    let row = HOT_PLACES.get(key.agent.into())?;
-    let place = *row.places.get(hot_index(key.syscall))?;
+    let row = HOT_PLACES.get(hot_row(key))?;
+    let place = *row.places.get(hot_column(key.syscall))?;
     if place == 0 {
         return None;
     }

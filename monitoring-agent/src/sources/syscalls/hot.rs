@@ -7,15 +7,18 @@ use std::collections::BTreeMap;
 
 use anyhow::Context as _;
 use aya::maps::{Array, Map, MapData};
-use monitoring_common::{
-    agents::MAX_AGENTS,
-    syscalls::{CallKey, Calls, HOT_CALLS, HotRow, INVALID, MAX_HOT, NATIVE_CALLS, hot_index},
+use monitoring_common::syscalls::{
+    CallKey, Calls, HOT_ROWS, HotRow, INVALID, MAX_HOT, NATIVE_CALLS, hot_column, hot_row,
 };
 
 use crate::{loader::Loaded, per_cpu::PerCpuElements};
 
 /// Calls of a pair that earn it a place: rarer ones are not worth one.
 const OFTEN: u64 = 1_000;
+
+const NO_PLACES: HotRow = HotRow {
+    places: [0; NATIVE_CALLS as usize],
+};
 
 /// The places given so far.
 pub(super) struct Hot {
@@ -35,12 +38,7 @@ impl Hot {
             rows: rows.try_into().context("map HOT_PLACES")?,
             cells: loaded.take_map("HOT")?,
             reader: PerCpuElements::new()?,
-            places: vec![
-                HotRow {
-                    places: [0; HOT_CALLS]
-                };
-                MAX_AGENTS
-            ],
+            places: vec![NO_PLACES; HOT_ROWS],
             keys: Vec::new(),
         })
     }
@@ -59,10 +57,11 @@ impl Hot {
     /// Gives places to pairs that earned one, as long as there are some.
     pub(super) fn promote(&mut self, totals: &BTreeMap<CallKey, Calls>) -> anyhow::Result<()> {
         for (key, calls) in totals {
-            let row = self.places.get_mut(usize::from(key.agent));
-            let Some(place) = row.and_then(|row| row.places.get_mut(hot_index(key.syscall))) else {
+            let row = hot_row(*key);
+            let Some(places) = self.places.get_mut(usize::try_from(row)?) else {
                 continue;
             };
+            let place = &mut places.places[hot_column(key.syscall)];
             let next = self.keys.len() + 1;
             let shared = key.syscall == INVALID || key.syscall == NATIVE_CALLS - 1;
             if *place != 0 || shared || calls.count() < OFTEN || next >= MAX_HOT {
@@ -70,10 +69,8 @@ impl Hot {
             }
             *place = u16::try_from(next).context("a place's number")?;
             self.keys.push(*key);
-            let agent = u32::from(key.agent);
-            let row = self.places[usize::from(key.agent)];
             self.rows
-                .set(agent, row, 0)
+                .set(row, *places, 0)
                 .context("give a call its place")?;
         }
         Ok(())
