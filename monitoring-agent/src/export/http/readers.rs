@@ -91,10 +91,10 @@ mod tests {
         let (second, second_task) = connection();
         let (others, other_task) = connection();
         let shared = body(0);
-        let (held, none) = readers.lend(shared.clone(), &oldest);
-        assert_eq!((&held, none), (&shared, 0));
-        assert_eq!(held.as_ptr(), shared.as_ptr(), "the bytes were copied");
-        let (_held, none) = readers.lend(shared, &second);
+        let (first, none) = readers.lend(shared.clone(), &oldest);
+        assert_eq!((&first, none), (&shared, 0));
+        assert_eq!(first.as_ptr(), shared.as_ptr(), "the bytes were copied");
+        let (_again, none) = readers.lend(shared, &second);
         assert_eq!(none, 0);
         let mut holds = Vec::new();
         for number in 1..BODIES {
