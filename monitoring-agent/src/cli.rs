@@ -10,7 +10,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-/// One agent per GPU node: eBPF, /proc and NVML to Prometheus and OTLP.
+/// One agent per node: its host, processes and system calls, by eBPF and /proc, for Prometheus.
 ///
 /// Without a subcommand, runs until it is told to stop. SIGHUP reads the configuration again.
 ///

@@ -1,5 +1,4 @@
 //! TOML file, environment and command line → one validated [`Config`]; every error names the key.
-
 //!
 //! Owns what may be configured, its defaults and its limits. Knows nothing of what the values are
 //! for: it starts no source, opens no socket and writes no log; what is worth saying it hands over
@@ -51,7 +50,8 @@ pub struct Config {
     pub bpf_stats: bool,
     /// Whether kernel programs write debug messages to the agent's log. For their developers.
     pub ebpf_debug: bool,
-    /// `profiling_enabled`.
+    /// `profiling_enabled`. Like the settings below up to `metrics_retention_days`, it is accepted
+    /// because it is specified, and not used by this version.
     pub profiling_enabled: bool,
     /// Share of CPU time that is sampled, 0 to 1.
     pub profile_sample_rate: f64,
@@ -59,8 +59,8 @@ pub struct Config {
     pub tracing_enabled: bool,
     /// Share of traces that are kept, 0 to 1.
     pub trace_sample_rate: f64,
-    /// Where spans go, by OTLP. From `otlp_endpoint`, or translated from `jaeger_endpoint`. A base
-    /// URL without a slash at its end: `/v1/traces` is to be appended. Set even when tracing is off.
+    /// Where OTLP is taken. From `otlp_endpoint`, or translated from `jaeger_endpoint`. A base URL
+    /// without a slash at its end: `/v1/traces` is to be appended. Set even when tracing is off.
     pub otlp_endpoint: Option<String>,
     /// `gpu_monitoring_enabled`.
     pub gpu_monitoring_enabled: bool,
@@ -90,28 +90,28 @@ pub struct AgentRule {
 }
 
 /// `[sources.<family>]`, one field per source, of the source's own name.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sources {
     /// Host metrics from /proc and /sys.
-    pub host: HostConfig,
-    /// Process events, which keep the agents' labels current.
-    pub process: ProcessConfig,
+    pub host: Switch,
+    /// Process events, which keep the agents' labels current. Without them, labels are as of the
+    /// agent's start.
+    pub process: Switch,
     /// System calls.
     pub syscalls: SyscallsConfig,
 }
 
-/// `[sources.host]`.
+/// `[sources.<family>]` of a source that can only be switched off.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HostConfig {
+pub struct Switch {
     /// Whether the source runs. Default true.
     pub enabled: bool,
 }
 
-/// `[sources.process]`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ProcessConfig {
-    /// Whether the source runs. Default true. Without it, labels are as of the agent's start.
-    pub enabled: bool,
+impl Default for Switch {
+    fn default() -> Self {
+        Self { enabled: true }
+    }
 }
 
 /// `[sources.syscalls]`.
@@ -121,6 +121,15 @@ pub struct SyscallsConfig {
     pub enabled: bool,
     /// Whether only calls of watched agents are counted; filtered in the kernel. Default false.
     pub watched_only: bool,
+}
+
+impl Default for SyscallsConfig {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            watched_only: false,
+        }
+    }
 }
 
 impl Default for Config {
@@ -146,19 +155,6 @@ impl Default for Config {
             metrics_retention_days: 30,
             agents: agents::defaults(),
             sources: Sources::default(),
-        }
-    }
-}
-
-impl Default for Sources {
-    fn default() -> Self {
-        Self {
-            host: HostConfig { enabled: true },
-            process: ProcessConfig { enabled: true },
-            syscalls: SyscallsConfig {
-                enabled: true,
-                watched_only: false,
-            },
         }
     }
 }

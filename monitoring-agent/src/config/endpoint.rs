@@ -1,7 +1,7 @@
 //! Endpoints for spans: which URLs are good, and what a Jaeger URL means in OTLP.
 //!
-//! Knows nothing of the protocol itself; an endpoint is the base URL to which the exporter appends
-//! `/v1/traces`, as the OTLP specification has it for a base endpoint.
+//! Knows nothing of the protocol itself; an endpoint is the base URL to which `/v1/traces` is to be
+//! appended, as the OTLP specification has it for a base endpoint.
 
 use hyper::Uri;
 
@@ -15,7 +15,7 @@ const OTLP_PORT: u16 = 4318;
 
 /// Reads `otlp_endpoint`. The signal's own path may be there or not.
 pub(super) fn otlp(value: Value<'_>) -> Result<String, Fault> {
-    let cure = "use a base URL, for example \"http://localhost:4318\"; to send no spans, set tracing_enabled = false";
+    let cure = "use a base URL, for example \"http://localhost:4318\", or leave it out";
     let (text, uri) = parse(value, cure)?;
     if text.contains(['?', '#']) {
         return Err(Fault::new("a URL with a query or a fragment", cure));
@@ -29,7 +29,7 @@ pub(super) fn otlp(value: Value<'_>) -> Result<String, Fault> {
 /// Jaeger's own port is exchanged for that of OTLP. Any other port is taken to be mapped on purpose
 /// and stays, as does a path prefix of a proxy before it.
 pub(super) fn jaeger(value: Value<'_>) -> Result<String, Fault> {
-    let cure = "use a URL, for example \"http://localhost:14268/api/traces\"; to send no spans, set tracing_enabled = false";
+    let cure = "use a URL, for example \"http://localhost:14268/api/traces\", or leave it out";
     let (_, uri) = parse(value, cure)?;
     if uri.port_u16() == Some(JAEGER_PORT) {
         let scheme = uri.scheme_str().unwrap_or_default();
@@ -62,7 +62,7 @@ fn parse<'a>(value: Value<'a>, cure: &str) -> Result<(&'a str, Uri), Fault> {
     }
     let authority = uri.authority().map_or("", |authority| authority.as_str());
     if authority.contains('@') {
-        return fault("a URL with credentials, which the agent does not send");
+        return fault("a URL with credentials");
     }
     let host = uri.host().unwrap_or_default();
     if host.is_empty() {

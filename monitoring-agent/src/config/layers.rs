@@ -159,16 +159,29 @@ impl Layers {
                 );
             }
         }
+        for (name, value) in environment.0 {
+            self.read_unknown(name, &value.to_string_lossy());
+        }
+    }
+
+    /// A slip of a setting's name is a problem: the setting would be ignored. Any other name is
+    /// left to whoever means something else by it.
+    fn read_unknown(&mut self, name: String, value: &str) {
+        let own = &name[PREFIX.len()..];
         let known = environment_names();
         let known: Vec<&str> = known.iter().map(String::as_str).collect();
-        for name in environment.0.keys() {
-            let near = nearest(name, &known)
-                .map(|near| format!("; did you mean {near}?"))
-                .unwrap_or_default();
-            self.notes.push(format!(
-                "environment: {} is not a setting of the agent{near}",
-                shown(name)
-            ));
+        let near = nearest(&own.to_ascii_uppercase(), &known);
+        match near.filter(|_| !is_of_kubernetes(own, value)) {
+            Some(near) => {
+                let cure =
+                    format!("did you mean {PREFIX}{near}? Unset it if it is meant for others");
+                let fault = Fault::new("not a setting of the agent", cure);
+                self.report(Place::Environment, name, value, fault);
+            }
+            None => self.notes.push(format!(
+                "environment: {} is not a setting of the agent",
+                shown(&name)
+            )),
         }
     }
 
@@ -232,11 +245,25 @@ impl Environment {
     }
 }
 
+/// The settings' names in the environment, without [`PREFIX`].
 fn environment_names() -> Vec<String> {
     let keys = MONITORING.iter().map(|setting| setting.key);
     keys.chain([LISTEN.key, LOG_LEVEL.key, "config"])
-        .map(|key| format!("{PREFIX}{}", key.to_ascii_uppercase()))
+        .map(str::to_ascii_uppercase)
         .collect()
+}
+
+/// Whether Kubernetes may have set this for a service whose name begins with `monitoring`, as it
+/// does for every service in each of its containers. `name` is without [`PREFIX`].
+fn is_of_kubernetes(name: &str, value: &str) -> bool {
+    let name = format!("_{name}");
+    let is_link = ["tcp://", "udp://", "sctp://"]
+        .iter()
+        .any(|scheme| value.starts_with(scheme));
+    let is_part_of_link = ["_TCP_", "_UDP_", "_SCTP_"]
+        .iter()
+        .any(|protocol| name.contains(protocol));
+    is_link || is_part_of_link || name.ends_with("_SERVICE_HOST") || name.contains("_SERVICE_PORT")
 }
 
 /// The file's text; `None` where the default file does not exist.

@@ -114,35 +114,27 @@ pub(super) const MONITORING: &[Setting] = &[
     ),
 ];
 
+/// A family's section and its keys, each a switch.
+macro_rules! switches {
+    ($family:ident: $($key:ident),+) => {
+        (
+            stringify!($family),
+            &[$(Setting {
+                key: stringify!($key),
+                apply: |draft, value| {
+                    draft.config.sources.$family.$key = values::boolean(value)?;
+                    Ok(())
+                },
+            }),+],
+        )
+    };
+}
+
 /// `[sources.<family>]`, by family.
 pub(super) const SOURCES: &[(&str, &[Setting])] = &[
-    (
-        "host",
-        &[setting!(
-            "enabled",
-            config.sources.host.enabled,
-            values::boolean
-        )],
-    ),
-    (
-        "process",
-        &[setting!(
-            "enabled",
-            config.sources.process.enabled,
-            values::boolean
-        )],
-    ),
-    (
-        "syscalls",
-        &[
-            setting!("enabled", config.sources.syscalls.enabled, values::boolean),
-            setting!(
-                "watched_only",
-                config.sources.syscalls.watched_only,
-                values::boolean
-            ),
-        ],
-    ),
+    switches!(host: enabled),
+    switches!(process: enabled),
+    switches!(syscalls: enabled, watched_only),
 ];
 
 /// Not in the file: `--listen`, `MONITORING_LISTEN`.
@@ -171,27 +163,67 @@ impl Draft {
         }
     }
 
-    /// The configuration, once no layer follows, with what is to be said of its endpoints.
+    /// The configuration, once no layer follows, with what is to be said of settings that are good
+    /// but have another effect than one may think, or none.
     pub(super) fn finish(self, notes: &mut Vec<String>) -> Config {
+        let unused = self.unused();
         let mut config = self.config;
-        match (self.otlp, self.jaeger) {
-            (Some(otlp), Some(_)) => {
-                notes.push(format!(
-                    "both otlp_endpoint and jaeger_endpoint are given: spans go to otlp_endpoint, {otlp}; \
-                     jaeger_endpoint is not used"
-                ));
-                config.otlp_endpoint = Some(otlp);
-            }
-            (Some(otlp), None) => config.otlp_endpoint = Some(otlp),
-            (None, Some(jaeger)) => {
-                notes.push(format!(
-                    "jaeger_endpoint is given: spans go by OTLP to {jaeger}, where Jaeger takes them since 1.35; \
-                     set otlp_endpoint to send them elsewhere"
-                ));
-                config.otlp_endpoint = Some(jaeger);
-            }
-            (None, None) => {}
+        match (&self.otlp, &self.jaeger) {
+            (Some(otlp), Some(_)) => notes.push(format!(
+                "both otlp_endpoint and jaeger_endpoint are given: otlp_endpoint, {otlp}, wins"
+            )),
+            (None, Some(jaeger)) => notes.push(format!(
+                "jaeger_endpoint is given: it stands for the OTLP endpoint {jaeger}, since Jaeger \
+                 takes OTLP from 1.35 on; an otlp_endpoint would win over it"
+            )),
+            (_, None) => {}
+        }
+        if !unused.is_empty() {
+            let keys = unused.join(", ");
+            notes.push(format!("set, but not used by this version: {keys}"));
+        }
+        if let Some(endpoint) = self.otlp.or(self.jaeger) {
+            config.otlp_endpoint = Some(endpoint);
         }
         config
+    }
+
+    /// The keys that are accepted because they are specified, have no effect in this version, and
+    /// were set to anything but their default.
+    fn unused(&self) -> Vec<&'static str> {
+        let (is, was) = (&self.config, &Config::default());
+        let moved =
+            |endpoint: &Option<String>| endpoint.is_some() && *endpoint != was.otlp_endpoint;
+        let differs = [
+            (
+                "profiling_enabled",
+                is.profiling_enabled != was.profiling_enabled,
+            ),
+            (
+                "profile_sample_rate",
+                is.profile_sample_rate.to_bits() != was.profile_sample_rate.to_bits(),
+            ),
+            ("tracing_enabled", is.tracing_enabled != was.tracing_enabled),
+            (
+                "trace_sample_rate",
+                is.trace_sample_rate.to_bits() != was.trace_sample_rate.to_bits(),
+            ),
+            ("otlp_endpoint", moved(&self.otlp)),
+            ("jaeger_endpoint", moved(&self.jaeger)),
+            (
+                "gpu_monitoring_enabled",
+                is.gpu_monitoring_enabled != was.gpu_monitoring_enabled,
+            ),
+            (
+                "gpu_poll_interval",
+                is.gpu_poll_interval != was.gpu_poll_interval,
+            ),
+            (
+                "metrics_retention_days",
+                is.metrics_retention_days != was.metrics_retention_days,
+            ),
+        ];
+        let set = differs.into_iter().filter(|(_, differs)| *differs);
+        set.map(|(key, _)| key).collect()
     }
 }

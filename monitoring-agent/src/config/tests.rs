@@ -1,6 +1,7 @@
 //! Tests of the configuration as a whole: its layers, its defaults and its file of examples.
 
 mod broken;
+mod notes;
 mod properties;
 
 use std::{ffi::OsString, fs, net::SocketAddr, path::Path, time::Duration};
@@ -236,54 +237,6 @@ fn the_file_is_found_by_flag_then_variable_then_place() {
     check(Flags::default(), Vec::new(), &place);
     check(Flags::default(), environment.clone(), &variable);
     check(flags, environment, &flag);
-}
-
-#[test]
-fn what_may_not_be_meant_is_noted() {
-    let check = |file: &str, environment: &[(&str, &str)], want: &[&str]| {
-        let notes = load_all(file, environment, &Flags::default())
-            .unwrap()
-            .notes;
-        assert_eq!(notes.len(), want.len(), "{notes:?}");
-        for (note, want) in notes.iter().zip(want) {
-            assert!(note.contains(want), "{note:?} lacks {want:?}");
-        }
-    };
-    let jaeger = "[monitoring]\njaeger_endpoint = 'http://j:14268/api/traces'\n";
-    let both =
-        "[monitoring]\njaeger_endpoint = 'http://j:14268'\notlp_endpoint = 'http://o:4318'\n";
-    check("", &[], &[]);
-    check("[monitoring]\notlp_endpoint = 'http://o:4318'", &[], &[]);
-    check(jaeger, &[], &["OTLP to http://j:4318"]);
-    check(both, &[], &["otlp_endpoint, http://o:4318"]);
-    check(
-        jaeger,
-        &[("MONITORING_OTLP_ENDPOINT", "http://e:1")],
-        &["otlp_endpoint, http://e:1"],
-    );
-    check(
-        "",
-        &[("MONITORING_METRIC_PORT", "1")],
-        &["did you mean MONITORING_METRICS_PORT?"],
-    );
-    check(
-        "",
-        &[("MONITORING_SERVICE_HOST", "10.0.0.1")],
-        &["MONITORING_SERVICE_HOST is not a setting"],
-    );
-    check("", &[("HOME", "/"), ("MONITORINGX", "1")], &[]);
-    let comm = |glob: &str| format!("[[agents]]\nname = 'a'\ncomm = '{glob}'");
-    check(
-        &comm("stratoswarm-worker"),
-        &[],
-        &["m.toml:3: agents[0].comm = 'stratoswarm-worker': the kernel keeps 15 bytes"],
-    );
-    check(&comm("stratoswarm-wor*"), &[], &[]);
-    check(
-        "[[agents]]\nname = 'a'\nenvironment = 'ROLE'",
-        &[],
-        &["use \"ROLE=*\""],
-    );
 }
 
 #[test]

@@ -8,6 +8,7 @@ mod answer;
 mod connection;
 mod landing;
 mod listen;
+mod readers;
 mod stats;
 
 use std::{
@@ -55,8 +56,8 @@ pub struct HttpOptions {
     /// How long a connection is kept open for the next request. Default 150 s: longer than the
     /// usual intervals between scrapes, so that a scraper needs one connection only.
     pub idle_timeout: Duration,
-    /// How long a client may take to read an answer. Default 30 s; a shorter
-    /// `X-Prometheus-Scrape-Timeout-Seconds` takes its place.
+    /// How long a client may take to read an answer. Default 10 s, as long as Prometheus waits by
+    /// default; a shorter `X-Prometheus-Scrape-Timeout-Seconds` takes its place.
     pub write_timeout: Duration,
 }
 
@@ -67,7 +68,7 @@ impl Default for HttpOptions {
             max_connections: 512,
             header_timeout: Duration::from_secs(5),
             idle_timeout: Duration::from_secs(150),
-            write_timeout: Duration::from_secs(30),
+            write_timeout: Duration::from_secs(10),
         }
     }
 }
@@ -163,6 +164,7 @@ impl Connections {
             closing.clone(),
         );
         let task = self.tasks.spawn(drive);
+        activity.belongs_to(task.clone());
         self.open.insert(task.id(), (task, activity));
     }
 

@@ -16,18 +16,16 @@ pub enum TextFormat {
     V1_0_0(Escaping),
 }
 
-/// How names outside the classic alphabet would be written. The catalogue has none, so that each
-/// of them describes the answer truthfully.
+/// How names outside the classic alphabet would be written. The catalogue has none, so that both of
+/// these describe the answer truthfully. The format's other schemes do not: `dots` would also
+/// rewrite names of the classic alphabet, doubling their underscores.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Escaping {
     /// Quoted, not changed.
     AllowUtf8,
-    /// Replaced by underscores: the default of the format.
+    /// Replaced by underscores: the default of the format, and the answer to every scheme that is
+    /// not written here.
     Underscores,
-    /// Dots as `_dot_`.
-    Dots,
-    /// Reversible, as `U__` and hexadecimal digits.
-    Values,
 }
 
 impl TextFormat {
@@ -40,7 +38,7 @@ impl TextFormat {
             let Some(quality) = range.quality() else {
                 continue;
             };
-            let escaping = range.parameter(b"escaping").and_then(Escaping::parse);
+            let escaping = range.parameter(b"escaping").map(Escaping::answer_to);
             let specificity = match range.name {
                 name if name.eq_ignore_ascii_case(b"*/*") => 1,
                 name if name.eq_ignore_ascii_case(b"text/*") => 2,
@@ -92,12 +90,13 @@ impl TextFormat {
 }
 
 impl Escaping {
-    const ALL: [Self; 4] = [Self::AllowUtf8, Self::Underscores, Self::Dots, Self::Values];
-
-    fn parse(value: &[u8]) -> Option<Self> {
-        Self::ALL
-            .into_iter()
-            .find(|scheme| value.eq_ignore_ascii_case(scheme.name().as_bytes()))
+    /// The scheme that is answered to a client that asks for this one.
+    fn answer_to(wanted: &[u8]) -> Self {
+        if wanted.eq_ignore_ascii_case(Self::AllowUtf8.name().as_bytes()) {
+            Self::AllowUtf8
+        } else {
+            Self::Underscores
+        }
     }
 
     /// The value of the `escaping` parameter.
@@ -105,8 +104,6 @@ impl Escaping {
         match self {
             Self::AllowUtf8 => "allow-utf-8",
             Self::Underscores => "underscores",
-            Self::Dots => "dots",
-            Self::Values => "values",
         }
     }
 }

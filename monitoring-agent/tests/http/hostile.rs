@@ -1,9 +1,6 @@
 //! Clients that send anything but one well-formed request.
 
-use std::{
-    sync::atomic::Ordering::Relaxed,
-    time::{Duration, Instant},
-};
+use std::sync::atomic::Ordering::Relaxed;
 
 use monitoring_agent::export::http::HttpOptions;
 
@@ -131,13 +128,8 @@ fn ten_thousand_malformed_requests() {
             );
         }
         if round % 100 == 0 {
-            let asked = Instant::now();
+            // The client itself fails where it has to wait for too long.
             assert_eq!(server.get("/metrics").status, 200);
-            assert!(
-                asked.elapsed() < Duration::from_secs(1),
-                "{:?}",
-                asked.elapsed()
-            );
         }
     }
     assert!(

@@ -11,7 +11,7 @@ use std::{
 
 use monitoring_agent::export::http::HttpOptions;
 
-use crate::server::{Client, PATIENCE, Server, large_snapshot, until};
+use crate::server::{Client, PATIENCE, Server, large_snapshot, patient, snapshot_of, until};
 
 const GET: &str = "GET /metrics HTTP/1.1\r\n\r\n";
 
@@ -29,20 +29,15 @@ fn limit_descriptors(count: u64) {
     );
 }
 
+/// A scrape is answered; the client itself fails where it has to wait for longer than [`PATIENCE`].
 fn check_scrape(server: &Server) {
-    let asked = Instant::now();
     assert_eq!(server.get("/metrics").status, 200);
-    assert!(
-        asked.elapsed() < Duration::from_secs(1),
-        "{:?}",
-        asked.elapsed()
-    );
 }
 
 #[test]
 fn idle_connections_do_not_keep_a_scraper_out() {
     limit_descriptors(4096);
-    let server = Server::start(HttpOptions::default());
+    let server = Server::start(patient());
     let idle: Vec<Client> = (0..500).map(|_| server.connect()).collect();
     check_scrape(&server);
     assert_eq!(server.stats.evicted_connections.load(Relaxed), 0);
@@ -62,7 +57,7 @@ fn idle_connections_do_not_keep_a_scraper_out() {
 fn the_longest_idle_goes_first() {
     let server = Server::start(HttpOptions {
         max_connections: 3,
-        ..HttpOptions::default()
+        ..patient()
     });
     let mut clients = [server.connect(), server.connect(), server.connect()];
     for client in clients.iter_mut().rev() {
@@ -84,7 +79,7 @@ fn the_longest_idle_goes_first() {
 fn a_client_that_does_not_read_is_evicted_last() {
     let options = HttpOptions {
         max_connections: 2,
-        ..HttpOptions::default()
+        ..patient()
     };
     let server = Server::serving(options, large_snapshot());
     let mut reader = server.connect();
@@ -103,7 +98,7 @@ fn a_client_that_does_not_read_is_evicted_last() {
 
 #[test]
 fn a_slow_head_is_cut_off() {
-    let header_timeout = Duration::from_millis(300);
+    let header_timeout = Duration::from_secs(1);
     let server = Server::start(HttpOptions {
         header_timeout,
         ..HttpOptions::default()
@@ -140,18 +135,15 @@ fn an_idle_connection_is_closed_and_not_held_against_the_client() {
     let idle_timeout = Duration::from_millis(200);
     let server = Server::start(HttpOptions {
         idle_timeout,
-        ..HttpOptions::default()
+        ..patient()
     });
     let mut client = server.connect();
+    // The server's clock starts when it has answered, which is later.
+    let asked = Instant::now();
     client.send(GET);
     assert_eq!(client.reply().status, 200);
-    let answered = Instant::now();
     assert_eq!(client.rest(), b"");
-    assert!(
-        answered.elapsed() >= Duration::from_millis(100),
-        "{:?}",
-        answered.elapsed()
-    );
+    assert!(asked.elapsed() >= idle_timeout, "{:?}", asked.elapsed());
     assert_eq!(server.stats.timeouts.load(Relaxed), 0);
 }
 
@@ -160,7 +152,7 @@ fn a_client_that_does_not_read_is_cut_off() {
     let write_timeout = Duration::from_millis(200);
     let options = HttpOptions {
         write_timeout,
-        ..HttpOptions::default()
+        ..patient()
     };
     let server = Server::serving(options, large_snapshot());
     let mut client = server.connect();
@@ -174,17 +166,17 @@ fn a_client_that_does_not_read_is_cut_off() {
 /// As `printf … | nc` does.
 #[test]
 fn a_client_that_is_done_with_sending_gets_the_whole_answer() {
-    let server = Server::serving(HttpOptions::default(), large_snapshot());
+    let server = Server::serving(patient(), large_snapshot());
     assert!(server.connect().exchange(GET.as_bytes()).len() > 16_000_000);
 }
 
 #[test]
 fn the_scrapers_deadline_bounds_the_writing() {
-    let server = Server::serving(HttpOptions::default(), large_snapshot());
+    let server = Server::serving(patient(), large_snapshot());
     // The first scrape renders, which takes its time in a debug build.
     server.get("/metrics");
     let mut client = server.connect();
-    client.send("GET /metrics HTTP/1.1\r\nX-Prometheus-Scrape-Timeout-Seconds: 0.3\r\n\r\n");
+    client.send("GET /metrics HTTP/1.1\r\nX-Prometheus-Scrape-Timeout-Seconds: 1.5\r\n\r\n");
     until("the timeout is counted", || {
         server.stats.timeouts.load(Relaxed) == 1
     });
@@ -193,22 +185,26 @@ fn the_scrapers_deadline_bounds_the_writing() {
 
 #[test]
 fn shutdown_closes_idle_connections_at_once() {
-    let server = Server::start(HttpOptions::default());
-    let fresh = server.connect();
-    let mut kept = server.connect();
-    kept.send(GET);
-    assert_eq!(kept.reply().status, 200);
-    let addr = server.addr;
-    let took = server.stop();
-    assert!(took < Duration::from_millis(400), "{took:?}");
-    assert_eq!(fresh.rest(), b"");
-    assert_eq!(kept.rest(), b"");
-    assert!(TcpStream::connect(addr).is_err(), "the port is still open");
+    // A running answer gets half a second. On a busy machine this may take as long by chance, but
+    // not each time.
+    until("idle connections are not waited for", || {
+        let server = Server::start(patient());
+        let fresh = server.connect();
+        let mut kept = server.connect();
+        kept.send(GET);
+        assert_eq!(kept.reply().status, 200);
+        let addr = server.addr;
+        let took = server.stop();
+        assert_eq!(fresh.rest(), b"");
+        assert_eq!(kept.rest(), b"");
+        assert!(TcpStream::connect(addr).is_err(), "the port is still open");
+        took < Duration::from_millis(400)
+    });
 }
 
 #[test]
 fn shutdown_waits_for_no_client() {
-    let server = Server::serving(HttpOptions::default(), large_snapshot());
+    let server = Server::serving(patient(), large_snapshot());
     let mut stuck = server.connect();
     stuck.send(GET);
     assert_eq!(stuck.head().status, 200);
@@ -219,18 +215,48 @@ fn shutdown_waits_for_no_client() {
         took >= Duration::from_millis(450),
         "a running answer got no time: {took:?}"
     );
-    assert!(took < Duration::from_secs(1), "{took:?}");
+    assert!(took < PATIENCE, "a client was waited for: {took:?}");
 }
 
 #[test]
 fn shutdown_lets_a_running_answer_finish() {
-    let mut server = Server::serving(HttpOptions::default(), large_snapshot());
-    let mut client = server.connect();
-    client.send(GET);
-    assert_eq!(client.head().status, 200);
-    server.ask_to_stop();
-    assert!(client.rest_until(16_000_000), "the answer was cut off");
-    drop(server);
+    // Half a second may be too short on a busy machine, but not each time.
+    until("the answer is whole", || {
+        let mut server = Server::serving(patient(), snapshot_of(2_000));
+        let mut client = server.connect();
+        client.send(GET);
+        assert_eq!(client.head().status, 200);
+        server.ask_to_stop();
+        client.rest_until(2_000_000)
+    });
+}
+
+#[test]
+fn slow_readers_hold_few_old_answers() {
+    let server = Server::serving(patient(), snapshot_of(2_000));
+    let ask = || {
+        let mut client = server.connect();
+        client.send("GET /metrics HTTP/1.1\r\nconnection: close\r\n\r\n");
+        assert_eq!(client.head().status, 200);
+        client
+    };
+    // Two of the first snapshot, and one of each that follows; none reads on.
+    let oldest = [ask(), ask()];
+    let mut others = Vec::new();
+    for _ in 0..7 {
+        server.publish(snapshot_of(2_000));
+        others.push(ask());
+    }
+    assert_eq!(server.stats.evicted_connections.load(Relaxed), 0);
+    server.publish(snapshot_of(2_000));
+    others.push(ask());
+    assert_eq!(server.stats.evicted_connections.load(Relaxed), 2);
+    for client in oldest {
+        assert!(!client.rest_until(2_000_000), "the answer is whole");
+    }
+    for client in others {
+        assert!(client.rest_until(2_000_000), "the answer was cut off");
+    }
 }
 
 /// More clients than file descriptors. The bound is the process's, so the server runs in one of
@@ -288,17 +314,18 @@ fn server_with_few_descriptors() {
 fn pauses_between_failed_accepts(server: &Server) {
     let mut files: Vec<File> = std::iter::from_fn(|| File::open("/dev/null").ok()).collect();
     files.pop();
+    // Before the server can know of the client: its pauses all lie after this.
+    let began = Instant::now();
     let mut client = server.connect();
     client.send(GET);
     let errors = || server.stats.accept_errors.load(Relaxed);
     until("an accept fails", || errors() >= 1);
-    let first = Instant::now();
     until("accepts fail again and again", || errors() >= 6);
     // 5, 10, 20, 40 and 80 ms lie between six attempts.
     assert!(
-        first.elapsed() >= Duration::from_millis(120),
+        began.elapsed() >= Duration::from_millis(155),
         "{:?}",
-        first.elapsed()
+        began.elapsed()
     );
     drop(files);
     assert_eq!(client.reply().status, 200);

@@ -22,6 +22,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 pub(crate) struct Server {
     pub(crate) addr: SocketAddr,
     pub(crate) stats: Arc<HttpStats>,
+    snapshots: watch::Sender<Arc<Snapshot>>,
     shutdown: Option<oneshot::Sender<()>>,
     thread: Option<thread::JoinHandle<()>>,
 }
@@ -36,12 +37,12 @@ impl Server {
         let (send_addr, addr) = mpsc::channel();
         let stats = Arc::new(HttpStats::default());
         let thread_stats = Arc::clone(&stats);
+        let (snapshots, latest) = watch::channel(Arc::new(snapshot));
         let thread = thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
                 .build();
             runtime.unwrap().block_on(async {
-                let (_sender, latest) = watch::channel(Arc::new(snapshot));
                 let listener = bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
                 send_addr.send(listener.local_addr().unwrap()).unwrap();
                 serve(listener, options, latest, thread_stats, async {
@@ -56,6 +57,7 @@ impl Server {
         Self {
             addr,
             stats,
+            snapshots,
             shutdown: Some(shutdown),
             thread: Some(thread),
         }
@@ -63,6 +65,11 @@ impl Server {
 
     pub(crate) fn connect(&self) -> Client {
         Client::connect(self.addr)
+    }
+
+    /// Puts another snapshot in the place of the newest.
+    pub(crate) fn publish(&self, snapshot: Snapshot) {
+        self.snapshots.send_replace(Arc::new(snapshot));
     }
 
     /// One request on a connection of its own.
@@ -116,14 +123,29 @@ pub(crate) fn small_snapshot() -> Snapshot {
 
 /// A snapshot whose text is larger than what the sockets between server and client can hold.
 pub(crate) fn large_snapshot() -> Snapshot {
+    snapshot_of(16_000)
+}
+
+/// A snapshot with so many samples of a thousand bytes. Of 2 000 the sockets hold only a part while
+/// the client reads nothing of them.
+pub(crate) fn snapshot_of(samples: u32) -> Snapshot {
     let mut family = Family::gauge("large", "");
     let value = "v".repeat(1000);
-    for number in 0..16_000 {
+    for number in 0..samples {
         family.push(&[("number", &number.to_string()), ("value", &value)], 1.0);
     }
     Snapshot {
         families: vec![family.build()],
         ..small_snapshot()
+    }
+}
+
+/// Options under which nothing ends by itself for as long as a test may take.
+pub(crate) fn patient() -> HttpOptions {
+    HttpOptions {
+        header_timeout: 3 * PATIENCE,
+        write_timeout: 3 * PATIENCE,
+        ..HttpOptions::default()
     }
 }
 

@@ -19,11 +19,21 @@ pub(crate) struct Exporter {
 impl Exporter {
     pub(crate) fn start() -> Self {
         let mut child = Command::new("prometheus-node-exporter")
-            // The defaults of the project, some of which Debian changes.
+            // What the host source leaves out: the defaults of the project's 1.5, some of which
+            // Debian and later versions change.
             .arg("--collector.netdev.device-exclude=^$")
             .arg(
                 "--collector.filesystem.mount-points-exclude=^/(dev|proc|run/credentials/.+|sys|\
                  var/lib/docker/.+|var/lib/containers/storage/.+)($|/)",
+            )
+            .arg(
+                "--collector.filesystem.fs-types-exclude=^(autofs|binfmt_misc|bpf|cgroup2?|\
+                 configfs|debugfs|devpts|devtmpfs|fusectl|hugetlbfs|iso9660|mqueue|nsfs|overlay|\
+                 proc|procfs|pstore|rpc_pipefs|securityfs|selinuxfs|squashfs|sysfs|tracefs)$",
+            )
+            .arg(
+                "--collector.diskstats.device-exclude=^(ram|loop|fd|(h|s|v|xv)d[a-z]|\
+                 nvme\\d+n\\d+p)\\d+$",
             )
             .args([
                 "--web.listen-address=127.0.0.1:0",

@@ -63,7 +63,7 @@ const VALUES: &[Case] = &[
     ("otlp_endpoint", "\"http://\"", "not a URL", URL),
     ("otlp_endpoint", "\"http://:4318\"", "without a host", URL),
     ("otlp_endpoint", "\"http://o:4318/?a=b\"", "a query", URL),
-    ("otlp_endpoint", "\"\"", "empty", "set tracing_enabled = false"),
+    ("otlp_endpoint", "\"\"", "empty", "or leave it out"),
     ("jaeger_endpoint", "\"udp://localhost:6831\"", "udp is neither", "14268/api/traces"),
     ("jaeger_endpoint", "\"http://j:99999\"", "bad port", "14268/api/traces"),
     ("node", "\"\"", "empty", "use a text of 1 to 253 characters"),
@@ -149,6 +149,10 @@ const VARIABLES: &[Case] = &[
     ("MONITORING_LOG_LEVEL", "loud", "not a level", "use error, warn, info, debug or trace"),
     ("MONITORING_CONFIG", "/nonexistent/c.toml", "No such file", "name a file that exists"),
     ("MONITORING_OTLP_ENDPOINT", "4318", "without http://", URL),
+    ("MONITORING_METRIC_PORT", "1", "not a setting", "did you mean MONITORING_METRICS_PORT?"),
+    ("MONITORING_metrics_port", "1", "not a setting", "did you mean MONITORING_METRICS_PORT?"),
+    ("MONITORING_LOGLEVEL", "warn", "not a setting", "did you mean MONITORING_LOG_LEVEL?"),
+    ("MONITORING_CONFIGS", "/x", "not a setting", "did you mean MONITORING_CONFIG?"),
 ];
 
 fn expect(error: &ConfigError, wants: &[&str]) -> String {

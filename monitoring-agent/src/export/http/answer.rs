@@ -6,7 +6,7 @@
 use std::{
     convert::Infallible,
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, atomic::Ordering::Relaxed},
     task::{Context, Poll},
 };
 
@@ -18,7 +18,7 @@ use hyper::{
 };
 use tokio::time::Instant;
 
-use super::{HttpOptions, HttpStats, connection::Activity, landing};
+use super::{HttpOptions, HttpStats, connection::Activity, landing, readers::Readers};
 use crate::{
     export::{
         negotiate::{TextFormat, scrape_timeout, wants_gzip},
@@ -40,6 +40,7 @@ pub(super) struct Site {
     pub(super) options: HttpOptions,
     pub(super) stats: Arc<HttpStats>,
     renders: Renders,
+    readers: Readers,
     landing: Bytes,
     not_found: Bytes,
 }
@@ -54,6 +55,7 @@ impl Site {
             landing: landing::page(path).into(),
             not_found: not_found.into(),
             renders: Renders::new(latest),
+            readers: Readers::default(),
             options,
             stats,
         }
@@ -63,7 +65,7 @@ impl Site {
     pub(super) fn answer(
         &self,
         request: &Request<Incoming>,
-        activity: &Activity,
+        activity: &Arc<Activity>,
     ) -> Response<Pieces> {
         let mut response = self.route(request, activity);
         let headers = response.headers_mut();
@@ -80,7 +82,7 @@ impl Site {
         response
     }
 
-    fn route(&self, request: &Request<Incoming>, activity: &Activity) -> Response<Pieces> {
+    fn route(&self, request: &Request<Incoming>, activity: &Arc<Activity>) -> Response<Pieces> {
         let answer: &dyn Fn() -> Response<Pieces> = match request.uri().path() {
             path if path == self.options.metrics_path => {
                 &|| self.scrape(Form::Text, request.headers(), activity)
@@ -104,7 +106,12 @@ impl Site {
         response
     }
 
-    fn scrape(&self, form: Form, headers: &HeaderMap, activity: &Activity) -> Response<Pieces> {
+    fn scrape(
+        &self,
+        form: Form,
+        headers: &HeaderMap,
+        activity: &Arc<Activity>,
+    ) -> Response<Pieces> {
         let values = |name| headers.get_all(name).into_iter().map(HeaderValue::as_bytes);
         let gzip = wants_gzip(values(header::ACCEPT_ENCODING));
         let content_type = match form {
@@ -119,7 +126,7 @@ impl Site {
             .and_then(|v| scrape_timeout(v.as_bytes()));
         let deadline = timeout.and_then(|timeout| activity.request_began().checked_add(timeout));
 
-        let pieces = self.renders.scrape(form, gzip);
+        let [shared, tail] = self.renders.scrape(form, gzip);
         if let Some(deadline) = deadline {
             // From here on the deadline bounds the writing, see `Activity`.
             activity.answer_by(deadline);
@@ -127,7 +134,9 @@ impl Site {
                 return too_late();
             }
         }
-        let mut response = page(StatusCode::OK, content_type, Pieces::from(pieces));
+        let (shared, cut_off) = self.readers.lend(shared, activity);
+        self.stats.evicted_connections.fetch_add(cut_off, Relaxed);
+        let mut response = page(StatusCode::OK, content_type, Pieces::from([shared, tail]));
         let headers = response.headers_mut();
         headers.insert(
             header::VARY,

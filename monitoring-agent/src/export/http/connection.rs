@@ -7,7 +7,7 @@
 use std::{
     io::{self, IoSlice},
     pin::{Pin, pin},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     task::{Context, Poll, ready},
 };
 
@@ -17,6 +17,7 @@ use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
     sync::watch,
+    task::AbortHandle,
     time::{Instant, sleep_until},
 };
 
@@ -39,9 +40,12 @@ enum Phase {
     Idle,
 }
 
-/// What a connection is doing, shared between its task and the one that makes room.
+/// What a connection is doing, shared between its task and those that make room.
 #[derive(Debug)]
-pub(super) struct Activity(Mutex<State>);
+pub(super) struct Activity {
+    state: Mutex<State>,
+    task: OnceLock<AbortHandle>,
+}
 
 #[derive(Debug)]
 struct State {
@@ -64,16 +68,31 @@ pub(super) enum End {
 
 impl Activity {
     pub(super) fn new() -> Self {
-        Self(Mutex::new(State {
-            phase: Phase::Fresh,
-            since: Instant::now(),
-            answer_by: None,
-        }))
+        Self {
+            state: Mutex::new(State {
+                phase: Phase::Fresh,
+                since: Instant::now(),
+                answer_by: None,
+            }),
+            task: OnceLock::new(),
+        }
+    }
+
+    /// Says which task serves the connection.
+    pub(super) fn belongs_to(&self, task: AbortHandle) {
+        self.task.get_or_init(|| task);
+    }
+
+    /// Ends the connection.
+    pub(super) fn cut_off(&self) {
+        if let Some(task) = self.task.get() {
+            task.abort();
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         // Only plain assignments happen under the lock: whatever a panic left behind is valid.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn enter(&self, phase: Phase, from: impl FnOnce(Phase) -> bool) {

@@ -27,7 +27,7 @@ pub(super) fn page(metrics_path: &str) -> String {
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
          <title>monitoring-agent</title>\n<style>{STYLE}</style>\n\
          <h1>monitoring-agent <small>{}</small></h1>\n\
-         <p>Observes this node: kernel, network, disks, GPUs and the agents that run on it.</p>\n\
+         <p>Observes this node: the host, its processes and their system calls.</p>\n\
          <ul>\n",
         env!("CARGO_PKG_VERSION"),
     );

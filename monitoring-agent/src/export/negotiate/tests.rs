@@ -71,19 +71,23 @@ fn accept_of_others_and_parameters() {
         "text/plain; version=\"1.0.0\"; escaping=\"allow-utf-8\"",
         NEWEST_UTF8,
     );
+    check_accept("text/plain;version=1.0.0;escaping=Allow-UTF-8", NEWEST_UTF8);
+    let classic = |escaping| format!("{CLASSIC}; escaping={escaping}");
     check_accept(
-        "text/plain;escaping=dots;version=1.0.0",
-        "version=1.0.0; charset=utf-8; escaping=dots",
+        "text/plain;version=0.0.4;escaping=allow-utf-8",
+        &classic("allow-utf-8"),
     );
-    check_accept(
-        "text/plain;version=1.0.0;escaping=VALUES",
-        "version=1.0.0; charset=utf-8; escaping=values",
-    );
-    check_accept("text/plain;version=1.0.0;escaping=rot13", NEWEST);
-    check_accept(
-        "text/plain;version=0.0.4;escaping=values",
-        "version=0.0.4; charset=utf-8; escaping=values",
-    );
+    // Schemes that would need other names than are written are not claimed.
+    for scheme in ["underscores", "dots", "VALUES", "rot13", "", "\"\""] {
+        check_accept(
+            &format!("text/plain;escaping={scheme};version=1.0.0"),
+            NEWEST,
+        );
+        check_accept(
+            &format!("text/plain;version=0.0.4;escaping={scheme}"),
+            &classic("underscores"),
+        );
+    }
 }
 
 #[test]
