@@ -37,7 +37,7 @@ pub const HOT_ROWS: usize = 2 * MAX_AGENTS;
 /// Which row a call is in.
 #[inline(always)]
 pub const fn hot_row(key: CallKey) -> u32 {
-    // A row for each table, and not one with both behind each other: kernels before 6.8 lose track
+    // A row for each table, and not one with both behind each other: 6.1's verifier loses track
     // of an index made of two parts.
     (key.agent as u32) * 2 + (key.syscall & COMPAT != 0) as u32
 }
