@@ -3,6 +3,7 @@
 //! Needs root and nothing else, so that the same binary also runs in a bare guest with another
 //! kernel. Its tests share the node's tracepoints and run one at a time (`--test-threads=1`).
 
+mod loader;
 mod node;
 mod process;
 mod shutdown;
