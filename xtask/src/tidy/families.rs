@@ -1,5 +1,6 @@
 //! A probe family has one name everywhere.
 
+use proc_macro2::TokenTree;
 use syn::{Expr, Fields, Item, Lit, Member};
 
 use super::tree::{Finding, Tree};
@@ -66,8 +67,8 @@ pub(super) fn check(tree: &Tree) -> Vec<Finding> {
     findings
 }
 
-/// The families in a file's constant `SOURCES`: a slice of pairs whose first is the name, or of
-/// structs with a field `name`.
+/// The families in a file's constant `SOURCES`: a slice of macro calls whose first word is the
+/// name, or of structs with a field `name`.
 fn listed(tree: &Tree, file: &str) -> Vec<String> {
     let text = tree.text(file).unwrap_or_default();
     let items = syn::parse_file(text)
@@ -89,7 +90,12 @@ fn listed(tree: &Tree, file: &str) -> Vec<String> {
 /// The name in an entry of such a list.
 fn name(entry: &Expr) -> Option<String> {
     let name = match entry {
-        Expr::Tuple(pair) => pair.elems.first()?,
+        Expr::Macro(call) => {
+            return match call.mac.tokens.clone().into_iter().next()? {
+                TokenTree::Ident(name) => Some(name.to_string()),
+                _ => None,
+            };
+        }
         Expr::Struct(entry) => {
             let is_name =
                 |member: &Member| matches!(member, Member::Named(field) if field == "name");
@@ -143,7 +149,7 @@ mod tests {
         (CONFIGURATION, "pub struct Sources { pub disk: Disk }"),
         (
             LISTS[0].0,
-            r#"const SOURCES: &[(&str, &[Setting])] = &[("host", &[]), ("disk", &[setting!("a")])];"#,
+            "const SOURCES: &[(&str, &[Setting])] = &[switches!(host: a), switches!(disk: a, b)];",
         ),
         (
             LISTS[1].0,
@@ -178,8 +184,8 @@ mod tests {
             4,
             "pub struct Sources { pub disks: Disk } pub struct Other { disk: u8 }",
         );
-        case(5, r#"const SOURCES: &[S] = &[("disks", &["disk"])];"#);
-        case(5, r#"const OTHERS: &[S] = &[("disk", &[])];"#);
+        case(5, "const SOURCES: &[S] = &[switches!(disks: disk)];");
+        case(5, "const OTHERS: &[S] = &[switches!(disk: enabled)];");
         case(5, "const SOURCES: &[S] = disk;");
         case(
             6,
