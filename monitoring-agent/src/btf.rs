@@ -135,26 +135,6 @@ impl<D: AsRef<[u8]>> Btf<D> {
         Ok(self.find(name)?.size())
     }
 
-    /// Whether there is a complete struct, union or enum, or a typedef of this name.
-    pub fn has_type(&self, name: &str) -> Result<bool, BtfError> {
-        let named = [
-            kind::STRUCT,
-            kind::UNION,
-            kind::ENUM,
-            kind::ENUM64,
-            kind::TYPEDEF,
-        ];
-        let found = self
-            .0
-            .types()
-            .any(|t| named.contains(&t.kind) && self.0.is_named(t.name, name));
-        if found {
-            Ok(true)
-        } else {
-            self.0.seen_all().map(|()| false)
-        }
-    }
-
     /// The value of an enumerator; unsigned ones beyond `i64::MAX` wrap.
     pub fn enum_value(&self, of: &str, name: &str) -> Result<i64, BtfError> {
         let is_enum = |t: &Type| matches!(t.kind, kind::ENUM | kind::ENUM64);

@@ -9,3 +9,6 @@ mod golden;
 mod process;
 mod prometheus;
 mod signals;
+
+#[path = "../poll/mod.rs"]
+mod poll;

@@ -7,11 +7,10 @@ use std::{
     process::{Child, Command, ExitStatus, Stdio},
     sync::{Arc, Mutex},
     thread,
-    time::{Duration, Instant},
+    time::Instant,
 };
 
-/// How long a test waits for what another process does on its own time.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+use crate::poll::{PATIENCE, poll_until};
 
 /// A child process that ends with the test, and what it wrote to stderr so far.
 pub(crate) struct Running {
@@ -167,18 +166,6 @@ pub(crate) fn free_port() -> u16 {
         .local_addr()
         .unwrap()
         .port()
-}
-
-/// Polls until `done` returns something.
-pub(crate) fn poll_until<T>(what: &str, mut done: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        if let Some(value) = done() {
-            return value;
-        }
-        assert!(Instant::now() < deadline, "not within {PATIENCE:?}: {what}");
-        thread::sleep(Duration::from_millis(20));
-    }
 }
 
 /// Calls `getppid`, and `fchdir` with a bad descriptor.

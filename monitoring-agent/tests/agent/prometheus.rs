@@ -5,7 +5,10 @@ use std::{
     process::{Command, Stdio},
 };
 
-use crate::process::{Agent, Running, free_port, get, known_calls, poll_until};
+use crate::{
+    poll::poll_until,
+    process::{Agent, Running, free_port, get, known_calls},
+};
 
 #[test]
 fn promtool_has_no_remarks() {

@@ -6,7 +6,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::process::{Agent, poll_until, try_get};
+use crate::{
+    poll::poll_until,
+    process::{Agent, try_get},
+};
 
 /// Ids of all programs and maps in the kernel, as bpftool lists them.
 fn kernel_objects() -> BTreeSet<String> {

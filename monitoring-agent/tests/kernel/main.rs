@@ -9,3 +9,6 @@ mod process;
 mod shutdown;
 mod syscalls;
 mod work;
+
+#[path = "../poll/mod.rs"]
+mod poll;

@@ -19,10 +19,6 @@ use tokio::runtime::Runtime;
 /// The agent that this test process belongs to.
 pub(crate) const ME: &str = "kernel-suite";
 
-/// How long a test waits for something that the kernel does on its own time. Generous, because a
-/// guest without hardware virtualisation is a hundred times slower.
-pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
-
 /// Running sources; they stop when it is dropped.
 pub(crate) struct Node {
     pub(crate) labels: Arc<Labels>,
@@ -155,16 +151,4 @@ pub(crate) fn losses(batch: &Batch) -> Vec<(&'static str, u64)> {
         .copied()
         .filter(|(_, count)| *count > 0)
         .collect()
-}
-
-/// Polls until `done` returns something.
-pub(crate) fn poll_until<T>(what: &str, mut done: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        if let Some(value) = done() {
-            return value;
-        }
-        assert!(Instant::now() < deadline, "not within {PATIENCE:?}: {what}");
-        std::thread::sleep(Duration::from_millis(5));
-    }
 }

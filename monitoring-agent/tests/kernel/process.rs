@@ -9,7 +9,8 @@ use std::{
 use monitoring_agent::config::AgentRule;
 
 use crate::{
-    node::{ME, Node, losses, me, poll_until},
+    node::{ME, Node, losses, me},
+    poll::poll_until,
     work,
 };
 

@@ -13,7 +13,8 @@ use monitoring_agent::{config::Config, pipeline::Agent, snapshot::Snapshot};
 use prometheus::proto::MetricFamily;
 
 use crate::{
-    node::{ME, PATIENCE, me, poll_until},
+    node::{ME, me},
+    poll::{PATIENCE, poll_until},
     work,
 };
 

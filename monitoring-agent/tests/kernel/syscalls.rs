@@ -202,7 +202,7 @@ fn debug_messages_come_only_when_asked_for() {
     };
     let message = format!("system call {} without", libc::SYS_getpgid);
     let node = Node::with(&["process", SOURCE], |config| config.ebpf_debug = true);
-    crate::node::poll_until("the kernel program's debug message", || {
+    crate::poll::poll_until("the kernel program's debug message", || {
         refuse();
         work::captured()
             .iter()

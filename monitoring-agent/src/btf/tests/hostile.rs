@@ -24,7 +24,6 @@ fn ask(bytes: &[u8]) {
     ] {
         let _ = btf.field("task_struct", path);
     }
-    let _ = btf.has_type("none");
     let _ = btf.enum_value("pid_type", "PIDTYPE_TGID");
 }
 

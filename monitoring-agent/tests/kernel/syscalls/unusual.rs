@@ -3,10 +3,7 @@
 use std::{ptr, thread};
 
 use super::{SOURCE, calls, counted, durations, errors};
-use crate::{
-    node::{Node, poll_until},
-    work,
-};
+use crate::{node::Node, poll::poll_until, work};
 
 #[test]
 fn numbers_that_no_table_has() {
