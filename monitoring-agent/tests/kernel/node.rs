@@ -1,9 +1,6 @@
 //! A node with chosen sources running, and questions to ask of it.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::sync::Arc;
 
 use monitoring_agent::{
     config::{AgentRule, Config},
