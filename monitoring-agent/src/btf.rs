@@ -7,6 +7,7 @@
 
 mod fields;
 mod image;
+mod programs;
 mod raw;
 #[cfg(test)]
 mod tests;
@@ -15,6 +16,7 @@ use std::{io, path::Path};
 
 pub use fields::Struct;
 pub use image::Image;
+pub use programs::Named;
 use raw::{Raw, Type, kind};
 
 /// The running kernel's type information.

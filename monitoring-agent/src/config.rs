@@ -97,6 +97,12 @@ pub struct Sources {
     /// Process events, which keep the agents' labels current. Without them, labels are as of the
     /// agent's start.
     pub process: Switch,
+    /// The scheduler: waiting for a CPU, and why tasks are not on one.
+    pub sched: Switch,
+    /// Disk requests.
+    pub block: Switch,
+    /// Sockets and TCP connections.
+    pub net: Switch,
     /// System calls.
     pub syscalls: SyscallsConfig,
 }

@@ -4,13 +4,18 @@
 //! the agent carries on) and "this should have worked" ([`StartError::Broken`], with the
 //! verifier's log). It knows no family: what to load comes as a [`Family`].
 
-use std::{collections::HashMap, io, path::Path};
+mod attach;
+mod names;
+
+use std::{collections::HashMap, io::Read as _, path::Path};
 
 use anyhow::{Context as _, anyhow, bail};
+pub use attach::Attach;
+use attach::{lacking, load_and_attach};
 use aya::{
     Ebpf, EbpfError, EbpfLoader, VerifierLogLevel,
     maps::{Map, MapData, MapError},
-    programs::{Program, ProgramError},
+    programs::Iter,
 };
 use monitoring_common::agents::{AGENT_OF, LABEL_EPOCH};
 
@@ -38,22 +43,6 @@ pub struct Family<'a> {
     pub debug: bool,
 }
 
-/// A program and its attach point.
-#[derive(Clone, Copy, Debug)]
-pub enum Attach {
-    /// A raw tracepoint: program name, tracepoint name. Since 4.17.
-    RawTracepoint(&'static str, &'static str),
-}
-
-impl Attach {
-    /// The program's name in the object.
-    pub const fn program(&self) -> &'static str {
-        match self {
-            Self::RawTracepoint(program, _) => program,
-        }
-    }
-}
-
 /// A loaded family. Dropping it detaches its programs and frees its maps.
 #[derive(Debug)]
 pub struct Loaded {
@@ -74,16 +63,57 @@ impl Loaded {
                 | Map::PerCpuArray(map)
                 | Map::Array(map)
                 | Map::HashMap(map)
+                | Map::LruHashMap(map)
+                | Map::LpmTrie(map)
                 | Map::RingBuf(map)
                 | Map::Unsupported(map),
             ) => Ok(map),
             _ => bail!("map {name} is missing in the kernel object; build it again"),
         }
     }
+
+    /// Runs an iterator's program once for each of its objects, and returns what it wrote.
+    pub fn iterate(&mut self, program: &str) -> anyhow::Result<Vec<u8>> {
+        let context = || format!("run the iterator {program}");
+        let found = self.ebpf.program_mut(program).with_context(context)?;
+        let iterator: &mut Iter = found.try_into().with_context(context)?;
+        let link = iterator.attach().with_context(context)?;
+        let link = iterator.take_link(link).with_context(context)?;
+        let mut written = Vec::new();
+        let mut file = link.into_file().with_context(context)?;
+        file.read_to_end(&mut written).with_context(context)?;
+        Ok(written)
+    }
 }
 
-/// The label maps, once an object has brought them into being; see [`crate::labels`].
-pub type SharedMaps = HashMap<&'static str, MapData>;
+/// What the objects of all families have in common.
+#[derive(Debug, Default)]
+pub struct SharedMaps {
+    /// The label maps, once an object has brought them into being; see [`crate::labels`].
+    maps: HashMap<&'static str, MapData>,
+    /// Maps that are made smaller than their families want them, so that tests can fill them.
+    limits: Vec<(&'static str, u32)>,
+}
+
+impl SharedMaps {
+    /// No maps yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// No maps yet; those of these names will have room for so many entries only.
+    pub fn with_limits(limits: &[(&'static str, u32)]) -> Self {
+        Self {
+            maps: HashMap::new(),
+            limits: limits.to_vec(),
+        }
+    }
+
+    /// The shared map of this name, if there is one already.
+    pub fn get(&self, name: &str) -> Option<&MapData> {
+        self.maps.get(name)
+    }
+}
 
 /// Names of the maps that all families share.
 const SHARED: [&str; 2] = [AGENT_OF, LABEL_EPOCH];
@@ -93,31 +123,42 @@ const UNUSED_RING_BYTES: u32 = 4096;
 
 /// Loads a family and attaches what can be attached. Must run on a tokio runtime.
 ///
-/// `shared` holds the maps that every family uses; what is missing in it is created.
+/// `shared` holds the maps that every family uses; what is missing in it is created. `offsets` says
+/// where this kernel has the attach points.
 ///
 /// # Errors
 ///
 /// [`StartError::Unsupported`] when not one program could be attached because the kernel or the
 /// privileges lack something, [`StartError::Broken`] when a program was refused for another reason.
-pub fn load(family: &Family<'_>, shared: &mut SharedMaps) -> Result<Loaded, StartError> {
+pub fn load(
+    family: &Family<'_>,
+    shared: &mut SharedMaps,
+    offsets: &mut Offsets,
+) -> Result<Loaded, StartError> {
+    let names = names::of_programs(family.programs, offsets)?;
     // Pins live in a mount namespace that ends with its thread, so nothing can be left behind.
     let mut ebpf = pins::in_private_bpffs(|folder| {
-        for (name, map) in &*shared {
+        for (name, map) in &shared.maps {
             map.pin(folder.join(name))
                 .with_context(|| format!("pin map {name}"))?;
         }
-        let ebpf = create(family, folder)?;
+        let ebpf = create(family, &shared.limits, folder)?;
         for name in SHARED.into_iter().filter(|name| folder.join(name).exists()) {
-            if !shared.contains_key(name) {
+            if !shared.maps.contains_key(name) {
                 let map = MapData::from_pin(folder.join(name));
-                shared.insert(name, map.with_context(|| format!("open map {name}"))?);
+                shared
+                    .maps
+                    .insert(name, map.with_context(|| format!("open map {name}"))?);
             }
         }
         Ok(ebpf)
     })?;
     let mut programs = Vec::new();
     for attach in family.programs {
-        programs.push((attach.program(), load_and_attach(&mut ebpf, attach)?));
+        programs.push((
+            attach.program(),
+            load_and_attach(&mut ebpf, attach, &names)?,
+        ));
     }
     if let Some((_, Err(why))) = programs.iter().find(|(_, attached)| attached.is_err())
         && programs.iter().all(|(_, attached)| attached.is_err())
@@ -136,7 +177,11 @@ pub fn load(family: &Family<'_>, shared: &mut SharedMaps) -> Result<Loaded, Star
 }
 
 /// Creates the object's maps and relocates its programs.
-fn create(family: &Family<'_>, pin_folder: &Path) -> Result<Ebpf, StartError> {
+fn create(
+    family: &Family<'_>,
+    limits: &[(&'static str, u32)],
+    pin_folder: &Path,
+) -> Result<Ebpf, StartError> {
     let mut loader = EbpfLoader::new();
     // No program uses CO-RE, which Rust does not have; offsets come from `offsets`.
     loader.btf(None).verifier_log_level(VerifierLogLevel::DEBUG);
@@ -145,7 +190,7 @@ fn create(family: &Family<'_>, pin_folder: &Path) -> Result<Ebpf, StartError> {
     for name in SHARED {
         loader.map_pin_path(name, pin_folder.join(name));
     }
-    for (name, entries) in &family.map_sizes {
+    for (name, entries) in family.map_sizes.iter().chain(limits) {
         loader.map_max_entries(name, *entries);
     }
     for (name, value) in &family.globals {
@@ -172,77 +217,6 @@ fn object_error(family: &str, error: EbpfError) -> StartError {
         return StartError::Unsupported(format!("map {name}: {why}"));
     }
     StartError::Broken(anyhow!(error).context(format!("load kernel object {family}")))
-}
-
-/// `Ok(Err(reason))` when this kernel or these privileges do not allow the program.
-fn load_and_attach(ebpf: &mut Ebpf, attach: &Attach) -> Result<Result<(), String>, StartError> {
-    let name = attach.program();
-    let program = ebpf
-        .program_mut(name)
-        .ok_or_else(|| anyhow!("the kernel object has no program {name}; build it again"))?;
-    let attached = match (attach, program) {
-        (Attach::RawTracepoint(_, tracepoint), Program::RawTracePoint(program)) => program
-            .load()
-            .and_then(|()| program.attach(tracepoint))
-            .map(drop),
-        (_, program) => {
-            let kind = program.prog_type();
-            return Err(anyhow!("program {name} is a {kind:?}, not what {attach:?} needs").into());
-        }
-    };
-    match attached {
-        Ok(()) => Ok(Ok(())),
-        Err(error) => match program_unsupported(&error) {
-            Some(why) => Ok(Err(format!("program {name}: {why}"))),
-            None => Err(StartError::Broken(
-                anyhow!(error).context(format!("load and attach program {name}")),
-            )),
-        },
-    }
-}
-
-/// Why a refusal is the kernel's and not the program's fault; `None` if it is the program's.
-fn program_unsupported(error: &ProgramError) -> Option<String> {
-    match error {
-        ProgramError::SyscallError(error) => lacking(&error.io_error),
-        ProgramError::LoadError {
-            io_error,
-            verifier_log,
-        } => {
-            // The verifier's own words for a helper that this kernel or program type lacks.
-            let log = verifier_log.to_string();
-            let unknown = [
-                "unknown func",
-                "invalid func",
-                "program of this type cannot use helper",
-            ];
-            let line = log
-                .lines()
-                .find(|line| unknown.iter().any(|words| line.contains(words)));
-            line.map(|line| format!("the kernel lacks a helper: {}", line.trim()))
-                .or_else(|| {
-                    if log.trim().is_empty() {
-                        lacking(io_error)
-                    } else {
-                        None
-                    }
-                })
-        }
-        _ => None,
-    }
-}
-
-/// What the kernel or the process lacks, by the error number of `bpf(2)`.
-fn lacking(error: &io::Error) -> Option<String> {
-    match error.raw_os_error()? {
-        libc::EPERM | libc::EACCES => Some(format!(
-            "no permission ({error}); run as root, or with CAP_BPF, CAP_PERFMON and CAP_SYS_ADMIN"
-        )),
-        libc::ENOENT => Some("this kernel has no such tracepoint".to_owned()),
-        libc::ENOSYS => Some("this kernel has no bpf system call".to_owned()),
-        libc::EOPNOTSUPP | 524 => Some(format!("this kernel does not support it ({error})")),
-        _ => None,
-    }
 }
 
 /// The offset of a kernel structure's field, or [`crate::offsets::ABSENT`].

@@ -13,7 +13,7 @@ use tracing::{debug, warn};
 pub use format::{FormatField, Location, TracepointFormat};
 pub use tracefs::{Mount, TracefsError, mount_tracefs, tracepoint};
 
-use crate::btf::{Btf, BtfError, Field, KERNEL_BTF};
+use crate::btf::{Btf, BtfError, Field, KERNEL_BTF, Named};
 
 /// The offset of a field that this kernel does not have. Kernel programs know the same value by
 /// the same name, and have it as the default of their globals: what needs the field is off.
@@ -92,6 +92,26 @@ impl Offsets {
             Err(BtfError::NoType { .. } | BtfError::NoMember { .. }) => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    /// The number of a type that programs attach to, `None` if this kernel has no such type.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::field_or_absent`].
+    pub fn number_of(&mut self, named: Named, name: &str) -> Result<Option<u32>, BtfError> {
+        let btf = self.open()?;
+        btf.map_or(Ok(None), |btf| btf.number_of(named, name))
+    }
+
+    /// How many arguments a tracepoint has, `None` if this kernel has no such tracepoint.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::field_or_absent`].
+    pub fn tracepoint_arguments(&mut self, name: &str) -> Result<Option<u32>, BtfError> {
+        let btf = self.open()?;
+        btf.map_or(Ok(None), |btf| btf.tracepoint_arguments(name))
     }
 
     /// What [`Self::field_or_absent`] did not find, as `struct.path`, in the order of asking.

@@ -7,8 +7,11 @@
 #![deny(missing_docs)]
 
 pub mod agents;
+pub mod block;
 pub mod histogram;
+pub mod net;
 pub mod process;
+pub mod sched;
 pub mod syscalls;
 
 /// Tells aya that a layout is plain data, so that it may be read from and written to maps.

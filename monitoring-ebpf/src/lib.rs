@@ -6,6 +6,7 @@
 #![no_std]
 
 pub mod agents;
+pub mod iter;
 pub mod lost;
 pub mod task_storage;
 

@@ -56,8 +56,8 @@ impl<T> TaskStorage<T> {
     #[allow(clippy::mut_from_ref, reason = "each task has a value of its own")]
     fn lookup(&'static self, task: Task, flags: u64) -> Option<&'static mut T> {
         let map = ptr::from_ref(self).cast_mut().cast();
-        // SAFETY: the verifier knows `task` as the current task. The value belongs to this task,
-        // which runs nothing else while this program runs, so the reference is the only one.
+        // SAFETY: the verifier knows `task` as a task. Families see to it that one program at a
+        // time touches a task's value; where several may, a torn number is all that can happen.
         unsafe {
             bpf_task_storage_get(map, task.0, ptr::null_mut(), flags)
                 .cast::<T>()
@@ -66,7 +66,7 @@ impl<T> TaskStorage<T> {
     }
 }
 
-/// The running task.
+/// A task that the verifier knows as one: the running one, or a typed argument of a program.
 #[derive(Clone, Copy)]
 pub struct Task(*mut task_struct);
 
@@ -78,9 +78,16 @@ impl Task {
         Self(unsafe { bpf_get_current_task_btf() })
     }
 
-    /// The 32-bit field at `offset`, which the loader took from the kernel's own BTF.
+    /// A task that a BTF tracepoint has as argument, or an iterator as object.
     #[inline(always)]
-    pub fn read_u32(self, offset: u32) -> u32 {
+    pub fn from_argument(task: *mut task_struct) -> Self {
+        Self(task)
+    }
+
+    /// The field at `offset`, which the loader took from the kernel's own BTF, of a type as wide
+    /// as the field.
+    #[inline(always)]
+    pub fn read<T: Copy>(self, offset: u32) -> T {
         // SAFETY: the verifier knows the pointer's BTF type and admits only reads inside a field.
         unsafe { ptr::read_volatile(self.0.byte_add(offset as usize).cast()) }
     }

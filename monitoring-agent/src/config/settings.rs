@@ -134,6 +134,9 @@ macro_rules! switches {
 pub(super) const SOURCES: &[(&str, &[Setting])] = &[
     switches!(host: enabled),
     switches!(process: enabled),
+    switches!(sched: enabled),
+    switches!(block: enabled),
+    switches!(net: enabled),
     switches!(syscalls: enabled, watched_only),
 ];
 

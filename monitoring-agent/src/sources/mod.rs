@@ -1,7 +1,10 @@
 //! The one visible list of sources.
 
+pub mod block;
 pub mod host;
+pub mod net;
 pub mod process;
+pub mod sched;
 pub mod syscalls;
 
 use std::sync::Arc;
@@ -39,24 +42,27 @@ pub struct StartContext<'a> {
     pub offsets: &'a mut Offsets,
 }
 
+/// A family of kernel programs, whose settings are those of its section.
+macro_rules! family {
+    ($name:ident) => {
+        Entry {
+            name: stringify!($name),
+            enabled: |config| config.sources.$name.enabled,
+            unchanged: |old, new| {
+                (&old.sources.$name, old.ebpf_debug) == (&new.sources.$name, new.ebpf_debug)
+            },
+            start: $name::start,
+        }
+    };
+}
+
 /// Every source, in the order of their start: `process` labels what the others count.
 pub const SOURCES: &[Entry] = &[
-    Entry {
-        name: "process",
-        enabled: |config| config.sources.process.enabled,
-        unchanged: |old, new| {
-            (&old.sources.process, old.ebpf_debug) == (&new.sources.process, new.ebpf_debug)
-        },
-        start: process::start,
-    },
-    Entry {
-        name: "syscalls",
-        enabled: |config| config.sources.syscalls.enabled,
-        unchanged: |old, new| {
-            (&old.sources.syscalls, old.ebpf_debug) == (&new.sources.syscalls, new.ebpf_debug)
-        },
-        start: syscalls::start,
-    },
+    family!(process),
+    family!(sched),
+    family!(block),
+    family!(net),
+    family!(syscalls),
     Entry {
         name: "host",
         enabled: |config| config.sources.host.enabled,

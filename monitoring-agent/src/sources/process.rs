@@ -73,7 +73,7 @@ pub fn start(context: &mut StartContext<'_>) -> Result<Box<dyn Source>, StartErr
             "task_struct.tgid is not in this kernel's BTF".into(),
         ));
     }
-    let mut loaded = loader::load(&family, context.shared)?;
+    let mut loaded = loader::load(&family, context.shared, context.offsets)?;
     let (events, reader) = ring::read(loaded.take_map("EVENTS")?, WAITING_EVENTS)?;
     context.labels.adopt(context.shared)?;
     let labels = Arc::clone(context.labels);

@@ -76,7 +76,7 @@ pub fn start(context: &mut StartContext<'_>) -> Result<Box<dyn Source>, StartErr
         programs: PROGRAMS,
         debug: context.config.ebpf_debug,
     };
-    let mut loaded = loader::load(&family, context.shared)?;
+    let mut loaded = loader::load(&family, context.shared, context.offsets)?;
     context.labels.adopt(context.shared)?;
     let calls = loaded.take_map("CALLS")?;
     let errors = loaded.take_map("ERRORS")?;

@@ -9,6 +9,7 @@ use aya::{
 use monitoring_agent::{
     kernel_state::Losses,
     loader::{Attach, Family, SharedMaps, load},
+    offsets::Offsets,
     source::StartError,
 };
 use monitoring_common::process::lost;
@@ -29,7 +30,11 @@ fn family<'a>(object: &'a [u8], programs: &'a [Attach]) -> Family<'a> {
 #[test]
 fn a_missing_tracepoint_is_the_kernels() {
     let programs = [Attach::RawTracepoint("sys_enter", "no_such_tracepoint")];
-    match load(&family(OBJECT, &programs), &mut SharedMaps::new()) {
+    match load(
+        &family(OBJECT, &programs),
+        &mut SharedMaps::new(),
+        &mut Offsets::new(),
+    ) {
         Err(StartError::Unsupported(why)) => {
             assert!(
                 why.contains("sys_enter") && why.contains("tracepoint"),
@@ -46,7 +51,12 @@ fn one_missing_tracepoint_leaves_the_other_program() {
         Attach::RawTracepoint("sys_enter", "no_such_tracepoint"),
         Attach::RawTracepoint("sys_exit", "sys_exit"),
     ];
-    let loaded = load(&family(OBJECT, &programs), &mut SharedMaps::new()).unwrap();
+    let loaded = load(
+        &family(OBJECT, &programs),
+        &mut SharedMaps::new(),
+        &mut Offsets::new(),
+    )
+    .unwrap();
     let attached: Vec<_> = loaded
         .programs
         .iter()
@@ -61,7 +71,7 @@ fn what_the_verifier_refuses_is_broken_and_said_in_its_words() {
     let mut refused = family(OBJECT, &programs);
     // No field of task_struct is there: the structure is not that long.
     refused.globals = vec![("COMPAT_OFFSET", vec![1 << 20])];
-    match load(&refused, &mut SharedMaps::new()) {
+    match load(&refused, &mut SharedMaps::new(), &mut Offsets::new()) {
         Err(StartError::Broken(error)) => {
             let message = format!("{error:#}");
             assert!(message.contains("sys_enter"), "{message}");
@@ -78,7 +88,11 @@ fn what_the_verifier_refuses_is_broken_and_said_in_its_words() {
 fn what_is_no_object_is_broken() {
     let programs = [Attach::RawTracepoint("sys_enter", "sys_enter")];
     for object in [&b""[..], b"\x7fELF", &OBJECT[..OBJECT.len() / 2]] {
-        match load(&family(object, &programs), &mut SharedMaps::new()) {
+        match load(
+            &family(object, &programs),
+            &mut SharedMaps::new(),
+            &mut Offsets::new(),
+        ) {
             Err(StartError::Broken(error)) => {
                 assert!(format!("{error:#}").contains("syscalls"), "{error:#}");
             }
@@ -99,7 +113,7 @@ fn a_full_ring_counts_every_event_it_refuses() {
     let mut small = family(process, &programs);
     // 256 events of 8 bytes, each with a header of 8.
     small.map_sizes = vec![("EVENTS", 4096)];
-    let mut loaded = load(&small, &mut SharedMaps::new()).unwrap();
+    let mut loaded = load(&small, &mut SharedMaps::new(), &mut Offsets::new()).unwrap();
     let mut losses = Losses::new(&mut loaded, &lost::REASONS).unwrap();
     let events = Map::RingBuf(loaded.take_map("EVENTS").unwrap());
     let mut events = RingBuf::try_from(events).unwrap();

@@ -3,9 +3,12 @@
 //! Needs root and nothing else, so that the same binary also runs in a bare guest with another
 //! kernel. Its tests share the node's tracepoints and run one at a time (`--test-threads=1`).
 
+mod block;
 mod loader;
+mod net;
 mod node;
 mod process;
+mod sched;
 mod shutdown;
 mod syscalls;
 mod work;

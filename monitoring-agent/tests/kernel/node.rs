@@ -33,6 +33,14 @@ impl Node {
 
     /// Starts sources by a changed configuration.
     pub(crate) fn with(names: &[&str], change: impl FnOnce(&mut Config)) -> Self {
+        Self::limited(names, &[], change)
+    }
+
+    fn limited(
+        names: &[&str],
+        limits: &[(&'static str, u32)],
+        change: impl FnOnce(&mut Config),
+    ) -> Self {
         let config = changed(change);
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
@@ -41,7 +49,7 @@ impl Node {
             .unwrap();
         let mut node = Self {
             labels: Arc::new(Labels::new(&config.agents)),
-            shared: SharedMaps::new(),
+            shared: SharedMaps::with_limits(limits),
             sources: Vec::new(),
             runtime,
         };
@@ -49,6 +57,11 @@ impl Node {
             node.start_source(name, &config);
         }
         node
+    }
+
+    /// Starts sources whose maps of these names have room for so many entries only.
+    pub(crate) fn with_limits(names: &[&str], limits: &[(&'static str, u32)]) -> Self {
+        Self::limited(names, limits, |_| {})
     }
 
     /// Stops one source.

@@ -197,7 +197,7 @@ fn call_of(number: u64, task: Task) -> u16 {
         return INVALID;
     };
     let offset = COMPAT_OFFSET.load();
-    if offset != ABSENT && task.read_u32(offset) & COMPAT_MASK.load() != 0 {
+    if offset != ABSENT && task.read::<u32>(offset) & COMPAT_MASK.load() != 0 {
         return number | COMPAT;
     }
     number

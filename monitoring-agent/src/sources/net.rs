@@ -1,0 +1,57 @@
+//! Source `net`: sockets and TCP connections.
+
+use aya::include_bytes_aligned;
+use monitoring_common::net::lost;
+
+use super::StartContext;
+use crate::{
+    kernel_state::{self, Losses},
+    loader::{self, Attach, Family, Loaded},
+    source::{Batch, Source, StartError},
+};
+
+const PROGRAMS: &[Attach] = &[Attach::RawTracepoint(
+    "inet_sock_set_state",
+    "inet_sock_set_state",
+)];
+
+struct State {
+    loaded: Loaded,
+    losses: Losses,
+}
+
+/// Loads the family.
+///
+/// # Errors
+///
+/// See [`StartError`].
+pub fn start(context: &mut StartContext<'_>) -> Result<Box<dyn Source>, StartError> {
+    let family = Family {
+        name: "net",
+        object: include_bytes_aligned!(concat!(env!("OUT_DIR"), "/net")),
+        globals: Vec::new(),
+        map_sizes: Vec::new(),
+        programs: PROGRAMS,
+        debug: context.config.ebpf_debug,
+    };
+    let mut loaded = loader::load(&family, context.shared, context.offsets)?;
+    context.labels.adopt(context.shared)?;
+    Ok(Box::new(State {
+        losses: Losses::new(&mut loaded, &lost::REASONS)?,
+        loaded,
+    }))
+}
+
+impl Source for State {
+    fn collect(&mut self) -> anyhow::Result<Batch> {
+        let (programs, recursions) = kernel_state::programs(&self.loaded);
+        let mut lost = self.losses.read()?;
+        lost.push(("recursion", recursions));
+        Ok(Batch {
+            families: Vec::new(),
+            lost,
+            programs,
+            maps: Vec::new(),
+        })
+    }
+}
