@@ -20,7 +20,7 @@ struct Tool {
 /// What the tests need beside Rust: independent counterparts that their numbers are compared
 /// with, a machine for the other kernels, and what knows the repository's files. Programs of one
 /// package follow each other.
-const TOOLS: [Tool; 8] = [
+const TOOLS: [Tool; 13] = [
     Tool {
         program: "bpftool",
         package: "bpftool",
@@ -37,8 +37,28 @@ const TOOLS: [Tool; 8] = [
         service: None,
     },
     Tool {
+        program: "fio",
+        package: "fio",
+        service: None,
+    },
+    Tool {
         program: "git",
         package: "git",
+        service: None,
+    },
+    Tool {
+        program: "ip",
+        package: "iproute2",
+        service: None,
+    },
+    Tool {
+        program: "nstat",
+        package: "iproute2",
+        service: None,
+    },
+    Tool {
+        program: "runqlat",
+        package: "libbpf-tools",
         service: None,
     },
     Tool {
@@ -59,6 +79,11 @@ const TOOLS: [Tool; 8] = [
     Tool {
         program: "qemu-system-x86_64",
         package: "qemu-system-x86",
+        service: None,
+    },
+    Tool {
+        program: "stress-ng",
+        package: "stress-ng",
         service: None,
     },
 ];

@@ -5,6 +5,7 @@
 
 mod calls;
 mod idle;
+mod load;
 mod process;
 
 fn main() {
@@ -13,5 +14,6 @@ fn main() {
         env!("CARGO_PKG_VERSION")
     );
     calls::measure();
+    load::measure();
     idle::measure();
 }

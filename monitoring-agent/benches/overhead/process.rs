@@ -1,12 +1,17 @@
 //! Starts what is measured, reads its cost from /proc, ends it by its process id.
 
 use std::{
+    collections::BTreeMap,
     fs,
     io::{BufRead as _, BufReader, Read as _, Write as _},
     net::TcpStream,
     process::{Child, ChildStdout, Command, Stdio},
     thread,
+    time::Duration,
 };
+
+/// How long a tool's descriptors have to stay the same for it to be ready.
+const SETTLED: Duration = Duration::from_millis(500);
 
 /// A running program that ends when dropped.
 pub(crate) struct Running {
@@ -73,6 +78,45 @@ impl Running {
         running
     }
 
+    /// A tracing tool that runs until it is ended, once its programs are attached.
+    pub(crate) fn tracer(program: &str, arguments: &[&str]) -> Self {
+        let mut command = Command::new(program);
+        // What it prints is not wanted; writing it is part of what it costs.
+        let running = Self::start(command.args(arguments).stdout(Stdio::null()));
+        wait_for("the tracing tool has attached its programs", || {
+            let before = running.descriptors();
+            thread::sleep(SETTLED);
+            before.iter().any(|name| name.contains("bpf")) && before == running.descriptors()
+        });
+        running
+    }
+
+    /// What its descriptors refer to.
+    fn descriptors(&self) -> Vec<String> {
+        let entries = fs::read_dir(format!("/proc/{}/fd", self.child.id())).into_iter();
+        let entries = entries.flatten().map_while(Result::ok);
+        entries
+            .filter_map(|entry| Some(fs::read_link(entry.path()).ok()?.display().to_string()))
+            .collect()
+    }
+
+    /// Time spent in its kernel programs so far, in nanoseconds, while BPF statistics are on.
+    pub(crate) fn program_ns(&self) -> u64 {
+        let entries = fs::read_dir(format!("/proc/{}/fdinfo", self.child.id()));
+        let entries = entries.expect("the process runs").map_while(Result::ok);
+        let mut by_program = BTreeMap::new();
+        for text in entries.filter_map(|entry| fs::read_to_string(entry.path()).ok()) {
+            let value = |key: &str| {
+                let line = text.lines().find_map(|line| line.strip_prefix(key))?;
+                line.trim().parse::<u64>().ok()
+            };
+            if let (Some(program), Some(time)) = (value("prog_id:"), value("run_time_ns:")) {
+                by_program.insert(program, time);
+            }
+        }
+        by_program.values().sum()
+    }
+
     fn start(command: &mut Command) -> Self {
         let program = command.get_program().to_string_lossy().into_owned();
         let spawned = command.stdin(Stdio::null()).spawn();
@@ -132,7 +176,7 @@ fn wait_for(what: &str, mut done: impl FnMut() -> bool) {
         if done() {
             return;
         }
-        thread::sleep(std::time::Duration::from_millis(20));
+        thread::sleep(Duration::from_millis(20));
     }
     panic!("not within 10 s: {what}");
 }
