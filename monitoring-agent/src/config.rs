@@ -11,6 +11,7 @@ mod agents;
 mod document;
 mod endpoint;
 mod layers;
+mod peers;
 mod problem;
 mod rules;
 mod settings;
@@ -21,7 +22,7 @@ mod tests;
 
 use std::{
     fs,
-    net::{Ipv4Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     path::Path,
     time::Duration,
 };
@@ -70,6 +71,8 @@ pub struct Config {
     pub metrics_retention_days: u32,
     /// Watched process groups, in order: the first rule that matches a process names it.
     pub agents: Vec<AgentRule>,
+    /// Other nodes that this one exchanges data with. None by default.
+    pub peers: Vec<PeerConfig>,
     /// `[sources.<family>]`.
     pub sources: Sources,
 }
@@ -87,6 +90,28 @@ pub struct AgentRule {
     pub cgroup: Vec<glob::Pattern>,
     /// Globs on `NAME=value` environment entries.
     pub environment: Vec<glob::Pattern>,
+}
+
+/// One `[[peers]]` entry. Traffic with an address in any of its networks is traffic with this peer;
+/// of several networks that hold an address, the one with the longest prefix decides.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeerConfig {
+    /// Value of the `peer` label.
+    pub name: String,
+    /// Its networks; no two peers share one. At least one.
+    pub addresses: Vec<PeerNetwork>,
+    /// What kind of node it is, for example `gpu`. Empty where nobody said.
+    pub node_type: String,
+}
+
+/// A network: an address whose bits beyond the prefix are zero. One whose prefix is as long as the
+/// address is a single address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct PeerNetwork {
+    /// The first address. Never one of IPv4 in IPv6 notation (`::ffff:10.0.0.1`).
+    pub address: IpAddr,
+    /// At most 32 for IPv4, 128 for IPv6.
+    pub prefix_length: u8,
 }
 
 /// `[sources.<family>]`, one field per source, of the source's own name.
@@ -160,6 +185,7 @@ impl Default for Config {
             gpu_poll_interval: Duration::from_secs(5),
             metrics_retention_days: 30,
             agents: agents::defaults(),
+            peers: Vec::new(),
             sources: Sources::default(),
         }
     }

@@ -3,6 +3,7 @@
 
 mod guest;
 mod image;
+mod modules;
 mod report;
 mod suites;
 

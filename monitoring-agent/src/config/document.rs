@@ -11,13 +11,13 @@ use toml::{
 };
 
 use super::{
-    agents,
+    agents, peers,
     problem::{Fault, Place, Problem, shown},
     settings::{self, Draft, MONITORING, SOURCES, Setting},
     values::Value,
 };
 
-const SECTIONS: [&str; 3] = ["monitoring", "agents", "sources"];
+const SECTIONS: [&str; 4] = ["monitoring", "agents", "peers", "sources"];
 
 /// Most errors of syntax that are looked at. One can lead to many that mean nothing.
 const SYNTAX_ERRORS: usize = 8;
@@ -70,6 +70,7 @@ impl Document<'_> {
                 "monitoring" => self.read_settings(value, "monitoring", MONITORING, draft),
                 "sources" => self.read_sources(value, draft),
                 "agents" => draft.config.agents = agents::read(value, self),
+                "peers" => draft.config.peers = peers::read(value, self),
                 name if settings::find(name).is_some() => {
                     let cure = "move it below a line [monitoring]";
                     self.report(value, name, Fault::new("outside [monitoring]", cure));

@@ -12,8 +12,8 @@ use super::{
 /// Longest node name: that of a host name.
 const NODE_LENGTH: usize = 253;
 
-/// Longest node type.
-const NODE_TYPE_LENGTH: usize = 64;
+/// Longest node type, of this node and of its peers.
+pub(super) const NODE_TYPE_LENGTH: usize = 64;
 
 /// Most days of retention: a century, which is a slip of the keyboard but a harmless one.
 const RETENTION_DAYS: u32 = 36_500;

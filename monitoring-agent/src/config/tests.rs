@@ -2,6 +2,7 @@
 
 mod broken;
 mod notes;
+mod peers;
 mod properties;
 
 use std::{ffi::OsString, fs, net::SocketAddr, path::Path, time::Duration};
@@ -101,8 +102,13 @@ fn the_example_is_the_defaults_and_names_every_key() {
     // What is commented out is good, too.
     let all = EXAMPLE
         .replace("\n#node", "\nnode")
-        .replace("\n#otlp", "\notlp");
-    assert_eq!(load_file(&all).unwrap().config.node, "gpu-01");
+        .replace("\n#otlp", "\notlp")
+        .replace("\n#[[", "\n[[");
+    let all = ["name", "addresses", "type"].iter().fold(all, |all, key| {
+        all.replace(&format!("\n#{key}"), &format!("\n{key}"))
+    });
+    let config = load_file(&all).unwrap().config;
+    assert_eq!((config.node.as_str(), config.peers.len()), ("gpu-01", 1));
 }
 
 #[test]

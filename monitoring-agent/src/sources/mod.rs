@@ -42,14 +42,15 @@ pub struct StartContext<'a> {
     pub offsets: &'a mut Offsets,
 }
 
-/// A family of kernel programs, whose settings are those of its section.
+/// A family of kernel programs, whose settings are those of its section, and those named behind it.
 macro_rules! family {
-    ($name:ident) => {
+    ($name:ident $(, $setting:ident)*) => {
         Entry {
             name: stringify!($name),
             enabled: |config| config.sources.$name.enabled,
             unchanged: |old, new| {
-                (&old.sources.$name, old.ebpf_debug) == (&new.sources.$name, new.ebpf_debug)
+                (&old.sources.$name, old.ebpf_debug $(, &old.$setting)*)
+                    == (&new.sources.$name, new.ebpf_debug $(, &new.$setting)*)
             },
             start: $name::start,
         }
@@ -61,7 +62,7 @@ pub const SOURCES: &[Entry] = &[
     family!(process),
     family!(sched),
     family!(block),
-    family!(net),
+    family!(net, peers),
     family!(syscalls),
     Entry {
         name: "host",
@@ -81,3 +82,41 @@ pub const SOURCES: &[Entry] = &[
         start: |context| host::start(context.config),
     },
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::PeerConfig;
+
+    #[test]
+    fn a_source_restarts_when_settings_that_it_uses_change() {
+        let check = |change: fn(&mut Config), want: &[&str]| {
+            let (old, mut new) = (Config::default(), Config::default());
+            change(&mut new);
+            let changed = SOURCES
+                .iter()
+                .filter(|entry| !(entry.unchanged)(&old, &new));
+            let names: Vec<_> = changed.map(|entry| entry.name).collect();
+            assert_eq!(names, want);
+        };
+        check(|_| {}, &[]);
+        check(|config| config.agents.clear(), &[]);
+        check(|config| config.node.push('x'), &["host"]);
+        check(
+            |config| config.sources.syscalls.watched_only = true,
+            &["syscalls"],
+        );
+        let peers = |config: &mut Config| {
+            config.peers.push(PeerConfig {
+                name: "a".to_owned(),
+                addresses: Vec::new(),
+                node_type: String::new(),
+            });
+        };
+        check(peers, &["net"]);
+        let families: Vec<_> = SOURCES.iter().map(|entry| entry.name).collect();
+        let (host, families) = families.split_last().unwrap();
+        assert_eq!(*host, "host");
+        check(|config| config.ebpf_debug = true, families);
+    }
+}

@@ -8,7 +8,7 @@ use std::{
     collections::BTreeSet,
     ffi::OsStr,
     fs::{self, File},
-    io::Write as _,
+    io::{self, Write as _},
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process::Stdio,
@@ -19,6 +19,7 @@ use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
 
 use super::{
+    modules,
     report::{Outcome, Totals},
     suites::KERNEL,
 };
@@ -90,7 +91,8 @@ impl Guest {
 
     /// Runs the suite under a kernel.
     pub(super) fn boot(&self, image: &Path) -> Result<Outcome> {
-        let size = fs::metadata(&self.initrd)
+        let initrd = self.with_modules(image).context("pack the modules")?;
+        let size = fs::metadata(&initrd)
             .context("look at the initial file system")?
             .len();
         // It is in memory twice while the kernel unpacks it.
@@ -116,7 +118,7 @@ impl Guest {
             .arg("-kernel")
             .arg(image)
             .arg("-initrd")
-            .arg(&self.initrd);
+            .arg(&initrd);
         let captured = tee(LIMIT, &mut machine)?;
         // Something may stand before it when a test ended within a line.
         let status = captured
@@ -134,6 +136,31 @@ impl Guest {
         };
         let totals = Totals::of(&captured.lines);
         Ok(Outcome { totals, problem })
+    }
+
+    /// The initial file system, with the modules that are kept beside this kernel.
+    fn with_modules(&self, image: &Path) -> Result<PathBuf> {
+        let kernel = image.parent().context("a kernel lies in a folder")?;
+        let files = self.folder.join("modules");
+        // They are another kernel's.
+        let _ = fs::remove_dir_all(&files);
+        fs::create_dir_all(&files).context("create the modules' folder")?;
+        for file in modules::kept(kernel)? {
+            let below = file.strip_prefix(kernel).context("it lies below")?;
+            copy_to(&file, &files.join(below))?;
+        }
+        let archive = self.folder.join("modules.cpio");
+        pack(&files, &archive)?;
+        // The kernel unpacks archives that lie behind each other one after the other.
+        let whole = self.folder.join("initrd-with-modules.cpio");
+        let mut out =
+            File::create(&whole).with_context(|| format!("create {}", whole.display()))?;
+        for part in [&self.initrd, &archive] {
+            let context = || format!("copy {}", part.display());
+            let mut part = File::open(part).with_context(context)?;
+            io::copy(&mut part, &mut out).with_context(context)?;
+        }
+        Ok(whole)
     }
 }
 
@@ -189,11 +216,14 @@ fn inside(files: &Path, path: &Path) -> PathBuf {
 }
 
 fn copy(file: &Path, files: &Path) -> Result<()> {
-    let target = inside(files, file);
+    copy_to(file, &inside(files, file))
+}
+
+fn copy_to(file: &Path, target: &Path) -> Result<()> {
     let folder = target.parent().context("a file lies in a folder")?;
     let context = || format!("copy {} into the guest", file.display());
     fs::create_dir_all(folder).with_context(context)?;
-    fs::copy(file, &target).with_context(context)?;
+    fs::copy(file, target).with_context(context)?;
     Ok(())
 }
 

@@ -1,4 +1,5 @@
-//! Debian's kernels: fetches a package without installing it, and takes out the kernel.
+//! Debian's kernels: fetches a package without installing it, and takes out the kernel and the
+//! modules that the guest loads. Which those are is not its business.
 
 use std::{
     fs,
@@ -8,6 +9,7 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 
+use super::modules;
 use crate::{
     bounded::run_within,
     command::{command, read, run},
@@ -16,6 +18,9 @@ use crate::{
 
 /// Where kernels are kept, by version, relative to the workspace.
 const CACHE: &str = ".tools/kernels";
+
+/// The kernel's name in its folder, and the beginning of its name in the package.
+const KERNEL: &str = "vmlinuz";
 
 /// A kernel is some thirty megabytes; a download that stands still is given up.
 const DOWNLOAD_LIMIT: Duration = Duration::from_mins(4);
@@ -88,28 +93,34 @@ fn dependency(depends: &str, series: &str) -> Option<String> {
         .map(str::to_owned)
 }
 
-/// Downloads a package and keeps its kernel, unless it is kept already.
+/// Downloads a package and keeps its kernel and modules, unless they are kept already.
 fn fetch(cache: &Path, package: &str) -> Result<()> {
     let folder = cache.join(package.trim_start_matches("linux-image-"));
-    if folder.join("vmlinuz").is_file() {
+    if folder.join(KERNEL).is_file() && modules::are_kept(&folder) {
         return Ok(());
     }
+    // What is kept stays until its successor is complete. No kernel's version begins like this.
+    let new = cache.join("incomplete");
     // What an interrupted download left is not part of this one.
-    let _ = fs::remove_dir_all(&folder);
-    let unpacked = folder.join("package");
+    let _ = fs::remove_dir_all(&new);
+    let unpacked = new.join("package");
     fs::create_dir_all(&unpacked).with_context(|| format!("create {}", unpacked.display()))?;
     // Apt's own user may not write below here, and has no need to: apt checks what it fetched.
     let unsandboxed = "APT::Sandbox::User=root";
     let arguments = ["--quiet", "-o", unsandboxed, "download", package];
-    let mut download = command(&folder, "apt-get", &arguments);
+    let mut download = command(&new, "apt-get", &arguments);
     run_within(DOWNLOAD_LIMIT, &mut download)?;
-    let archive = only_file(&folder, |name| name.starts_with("linux-image-"))?;
-    run(command(&folder, "dpkg", &["-x"]).args([&archive, &unpacked]))?;
-    let kernel = only_file(&unpacked.join("boot"), |name| name.starts_with("vmlinuz"))?;
-    // Renamed last, so that an interrupted download does not look complete.
-    fs::rename(&kernel, folder.join("vmlinuz")).context("keep the kernel")?;
+    let archive = only_file(&new, |name| name.starts_with("linux-image-"))?;
+    run(command(&new, "dpkg", &["-x"]).args([&archive, &unpacked]))?;
+    let kernel = only_file(&unpacked.join("boot"), |name| name.starts_with(KERNEL))?;
+    fs::rename(&kernel, new.join(KERNEL)).context("keep the kernel")?;
+    modules::keep(&unpacked.join("lib/modules"), &new).context("keep the modules")?;
     fs::remove_dir_all(&unpacked).context("remove what was unpacked")?;
-    fs::remove_file(&archive).context("remove the package")
+    fs::remove_file(&archive).context("remove the package")?;
+    if folder.is_dir() {
+        fs::remove_dir_all(&folder).context("remove an older set of files")?;
+    }
+    fs::rename(&new, &folder).with_context(|| format!("keep {}", folder.display()))
 }
 
 fn only_file(folder: &Path, wanted: impl Fn(&str) -> bool) -> Result<PathBuf> {
@@ -137,7 +148,7 @@ fn cached(cache: &Path, series: &str) -> Result<Option<PathBuf>> {
             .unwrap_or_default()
             .to_string_lossy()
             .into_owned();
-        let image = path.join("vmlinuz");
+        let image = path.join(KERNEL);
         if name.starts_with(&format!("{series}.")) && image.is_file() {
             versions.push((numbers(&name), image));
         }

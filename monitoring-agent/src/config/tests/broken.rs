@@ -125,7 +125,7 @@ const FILES: &[(&str, &str, &str, usize, &str, &str)] = &[
     ("[sources.sycalls]\nenabled = true",
         "sources.sycalls: ", "", 1, "unknown source", "did you mean syscalls?"),
     ("[sources.gravity]\nenabled = true",
-        "sources.gravity", "", 1, "unknown source", "known here: host, process, syscalls"),
+        "sources.gravity", "", 1, "unknown source", "known here: host, process, sched"),
     ("[sources]\nhost = false",
         "sources.host", "false", 2, "true or false where a table belongs", "write [sources.host]"),
     ("[sources.host]\nenabled = 'no'",

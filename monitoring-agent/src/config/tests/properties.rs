@@ -45,6 +45,7 @@ fn toml_value() -> impl Strategy<Value = String> {
         "\"[0-9]{1,20}(\\.[0-9]{1,12})?(ns|us|ms|s|m|h|d|y)[0-9]{1,12}(ms|s)?\"",
         "\"(http|https|ftp)://[a-z:@/?#%\\[\\].0-9]{0,20}\"",
         "\\[(\"[a-z*?\\[/]{0,6}\", ){0,3}1?\\]",
+        "\\[(\"[0-9a-f.:/]{0,24}\", ){0,3}\\]",
         "\\{ (enabled|name|x) = (1|true|\"x\") \\}",
     ]
 }
@@ -53,6 +54,7 @@ fn key() -> impl Strategy<Value = String> {
     let monitoring = settings::MONITORING.iter().map(|setting| setting.key);
     let known: Vec<_> = monitoring
         .chain(["name", "exe", "comm", "environment", "enabled"])
+        .chain(["addresses", "type"])
         .collect();
     prop_oneof![
         4 => prop::sample::select(known).prop_map(str::to_owned),
@@ -66,6 +68,7 @@ fn header() -> impl Strategy<Value = &'static str> {
         "[monitoring]",
         "[[agents]]",
         "[agents]",
+        "[[peers]]",
         "[sources]",
         "[sources.host]",
         "[sources.x]",

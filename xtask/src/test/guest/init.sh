@@ -19,6 +19,13 @@ attach cgroup2 /sys/fs/cgroup
 attach bpf /sys/fs/bpf
 attach devpts /dev/pts
 attach tmpfs /dev/shm
+if [ -e /modules/order ]; then
+    while read -r module; do
+        insmod "/modules/$module" || echo "guest: $module is not loaded"
+    done </modules/order
+else
+    echo "guest: this kernel was kept without modules"
+fi
 chmod 1777 /tmp
 ln -s /proc/self/fd /dev/fd
 ip link set lo up
