@@ -1,0 +1,50 @@
+//! The rules for Prometheus in `alerts`: well-formed, and of the effect that their tests say.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+/// The files of `alerts` with this ending, sorted.
+fn files(ending: &str) -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../alerts");
+    let entries = fs::read_dir(folder).unwrap();
+    let mut files: Vec<_> = entries
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.to_str().unwrap().ends_with(ending))
+        .collect();
+    files.sort();
+    assert!(!files.is_empty(), "alerts has no file *{ending}");
+    files
+}
+
+fn promtool(arguments: &[&str], files: &[PathBuf]) {
+    let mut command = Command::new("promtool");
+    let ran = command.args(arguments).args(files).output();
+    let output = ran.expect("promtool; `cargo xtask setup` installs it");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned()
+        + &String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "promtool {arguments:?}: {said}");
+}
+
+#[test]
+fn rules_are_well_formed() {
+    promtool(
+        &["check", "rules", "--lint=all", "--lint-fatal"],
+        &files(".rules.yml"),
+    );
+}
+
+#[test]
+fn rules_do_what_their_tests_say() {
+    let tests = files(".test.yml");
+    for rules in files(".rules.yml") {
+        let test = rules.to_str().unwrap().replace(".rules.yml", ".test.yml");
+        let named = format!("- {}\n", rules.file_name().unwrap().to_str().unwrap());
+        assert!(tests.contains(&PathBuf::from(&test)), "{test} is missing");
+        let text = fs::read_to_string(&test).unwrap();
+        assert!(text.contains(&named), "{test} does not test its rules");
+    }
+    promtool(&["test", "rules"], &tests);
+}
