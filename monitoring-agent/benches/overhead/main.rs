@@ -7,6 +7,7 @@ mod calls;
 mod idle;
 mod load;
 mod process;
+mod processes;
 
 fn main() {
     println!(
@@ -14,6 +15,7 @@ fn main() {
         env!("CARGO_PKG_VERSION")
     );
     calls::measure();
+    processes::measure();
     load::measure();
     idle::measure();
 }
