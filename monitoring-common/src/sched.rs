@@ -117,15 +117,17 @@ pub struct TaskState {
 const _: () = assert!(size_of::<TaskState>() == 8 * 3 + 4 + 2 + 2);
 crate::plain_data!(Totals, InProgress, TaskState);
 
-/// Slots of the per-CPU array `LOST`. The last two count only once every task of the node has been
-/// given a state.
+/// Slots of the per-CPU array `LOST`.
 pub mod lost {
     /// The kernel had no memory for a task's state; its switches then count as the next reason.
     pub const TASK_STATE: u32 = 0;
-    /// A switch away from a task without a state: neither counted nor timed.
+    /// A switch away from a task without a state: neither counted nor timed. Counts only once every
+    /// task of the node should have one.
     pub const SWITCH: u32 = 1;
-    /// A wakeup of a task without a state: its wait for a CPU is not told from what came before.
+    /// A wakeup was not seen: the wait for a CPU after it counts as more of what came before.
     pub const WAKEUP: u32 = 2;
+    /// A task was not seen to get its CPU: the time before, and its wait, are not counted.
+    pub const ARRIVAL: u32 = 3;
     /// The reasons' label values, by slot.
-    pub const REASONS: [&str; 3] = ["task_state", "switch", "wakeup"];
+    pub const REASONS: [&str; 4] = ["task_state", "switch", "wakeup", "arrival"];
 }

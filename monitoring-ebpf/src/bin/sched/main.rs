@@ -36,7 +36,7 @@ use monitoring_common::{
     sched::{
         TaskState,
         kind::{INVOLUNTARY, VOLUNTARY},
-        lost::{SWITCH, TASK_STATE, WAKEUP},
+        lost::{ARRIVAL, SWITCH, TASK_STATE, WAKEUP},
         reason::{PREEMPTED, RUNQUEUE},
     },
 };
@@ -100,9 +100,14 @@ fn sched_switch(ctx: BtfTracePointContext) -> i32 {
 #[inline(always)]
 fn leave(ctx: &BtfTracePointContext, task: Task, now_ns: u64, epoch: u32, totals: &mut TotalsOf) {
     let Some(state) = TASKS.get(task) else {
-        return untracked(SWITCH);
+        return stateless();
     };
     relabel(state, task, epoch);
+    // It comes from a CPU that it was never seen to get, unless it was on it when it was first
+    // seen: then it has a state that nothing else has.
+    if state.off_ns != 0 && !(state.reason == PREEMPTED && state.queued_ns == 0) {
+        lost(ARRIVAL);
+    }
     // The kernel's own count decides. It is not quite what the arguments say: a task that wanted
     // to sleep but has a signal pending stays runnable, and its switch is voluntary.
     let voluntary = task.read(VOLUNTARY_OFFSET.load());
@@ -139,7 +144,7 @@ fn leave(ctx: &BtfTracePointContext, task: Task, now_ns: u64, epoch: u32, totals
 /// A task gets a CPU. What lies behind it counts for the agent that it has now.
 #[inline(always)]
 fn arrive(task: Task, now_ns: u64, epoch: u32, totals: &mut TotalsOf) {
-    // Its lack was counted when it left.
+    // Its lack is counted when it leaves.
     let Some(state) = TASKS.get(task) else { return };
     let off_ns = state.off_ns;
     if off_ns == 0 {
@@ -152,6 +157,11 @@ fn arrive(task: Task, now_ns: u64, epoch: u32, totals: &mut TotalsOf) {
     };
     let queued_ns = state.queued_ns;
     if queued_ns == 0 {
+        // Preempted before it was first seen; or a wakeup came in the middle of another one, or,
+        // before 6.2, of an access to some task's storage on the same CPU.
+        if state.reason != PREEMPTED {
+            lost(WAKEUP);
+        }
         totals::add(totals, state.reason, now_ns.saturating_sub(off_ns));
         return;
     }
@@ -169,8 +179,8 @@ fn arrive(task: Task, now_ns: u64, epoch: u32, totals: &mut TotalsOf) {
 /// the run queue locked that `p` was put on.
 #[btf_tracepoint(function = "sched_wakeup")]
 fn sched_wakeup(ctx: BtfTracePointContext) -> i32 {
+    // Its lack is counted when it leaves its CPU.
     let Some(state) = TASKS.get(Task::from_argument(ctx.arg(0))) else {
-        untracked(WAKEUP);
         return 0;
     };
     // A task that is still on its CPU or still queued is woken from nothing.
@@ -184,8 +194,8 @@ fn sched_wakeup(ctx: BtfTracePointContext) -> i32 {
 /// locked that `p` was put on. A new task's first wait for a CPU begins here.
 #[btf_tracepoint(function = "sched_wakeup_new")]
 fn sched_wakeup_new(ctx: BtfTracePointContext) -> i32 {
+    // Its lack is counted when it leaves its CPU.
     let Some(state) = TASKS.get(Task::from_argument(ctx.arg(0))) else {
-        untracked(WAKEUP);
         return 0;
     };
     let now_ns = now_ns();
@@ -234,11 +244,11 @@ fn is_idle(task: Task) -> bool {
     task.read::<u32>(PID_OFFSET.load()) == 0
 }
 
-/// Counts what was lost on a task that has no state, once every task should have one.
+/// A task without a state leaves its CPU. That is a loss once every task should have one.
 #[inline(never)]
-fn untracked(what: u32) {
+fn stateless() {
     if COMPLETE.get(0).is_some_and(|complete| *complete != 0) {
-        lost(what);
+        lost(SWITCH);
     }
 }
 

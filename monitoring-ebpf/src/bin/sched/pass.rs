@@ -67,7 +67,7 @@ fn first_state(task: Task) -> TaskState {
         voluntary: task.read(VOLUNTARY_OFFSET.load()),
         epoch: label_epoch(),
         agent: agent(task),
-        reason: if task_state == 0 {
+        reason: if task_state == 0 || is_on_cpu(task) {
             PREEMPTED
         } else {
             reason::of_sleep(task, task_state)
@@ -92,10 +92,9 @@ fn add_in_progress(task: Task, state: &TaskState) {
     // SAFETY: as above.
     let reason = unsafe { ptr::read_volatile(&raw const state.reason) };
     let now_ns = now_ns();
-    let on_cpu: u32 = task.read(ON_CPU_OFFSET.load());
     // SAFETY: as above.
     let still_off_ns = unsafe { ptr::read_volatile(&raw const state.off_ns) };
-    if off_ns == 0 || still_off_ns != off_ns || on_cpu != 0 {
+    if off_ns == 0 || still_off_ns != off_ns || is_on_cpu(task) {
         return;
     }
     let agent = if state.epoch == label_epoch() {
@@ -115,6 +114,11 @@ fn add_in_progress(task: Task, state: &TaskState) {
         add(sums, reason, queued_ns - off_ns);
         add(sums, RUNQUEUE, now_ns.saturating_sub(queued_ns));
     }
+}
+
+#[inline(always)]
+fn is_on_cpu(task: Task) -> bool {
+    task.read::<u32>(ON_CPU_OFFSET.load()) != 0
 }
 
 #[inline(always)]
