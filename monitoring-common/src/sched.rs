@@ -33,6 +33,18 @@ pub mod reason {
 /// Number of reasons.
 pub const REASONS: usize = reason::NAMES.len();
 
+/// Room for reasons: a power of two, so that the kernel programs can index by a mask, which old
+/// verifiers follow where they lose track of a comparison.
+pub const REASON_SLOTS: usize = 8;
+
+const _: () = assert!(REASONS <= REASON_SLOTS && REASON_SLOTS.is_power_of_two());
+
+/// The slot of a [`reason`].
+#[inline(always)]
+pub const fn reason_slot(reason: u16) -> usize {
+    reason as usize & (REASON_SLOTS - 1)
+}
+
 /// Which kind a context switch is of: an index into [`Totals::switches`], and label values.
 pub mod kind {
     /// The task gave its CPU up.
@@ -43,7 +55,7 @@ pub mod kind {
     pub const NAMES: [&str; 2] = ["voluntary", "involuntary"];
 }
 
-/// One CPU's numbers of one agent. 304 bytes; for 64 agents 19 KiB on each possible CPU.
+/// One CPU's numbers of one agent. 312 bytes; for 64 agents 20 KiB on each possible CPU.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub struct Totals {
@@ -51,18 +63,18 @@ pub struct Totals {
     pub waits: Histogram,
     /// Time off the CPU that has ended, by [`reason`]. Wraps after 584 years of summed time; the
     /// agent takes differences.
-    pub offcpu_ns: [u64; REASONS],
+    pub offcpu_ns: [u64; REASON_SLOTS],
     /// Context switches away from a task, by [`kind`].
     pub switches: [u64; 2],
 }
 
-const _: () = assert!(size_of::<Totals>() == size_of::<Histogram>() + 8 * REASONS + 8 * 2);
+const _: () = assert!(size_of::<Totals>() == size_of::<Histogram>() + 8 * REASON_SLOTS + 8 * 2);
 
 impl Totals {
     /// Nothing counted.
     pub const EMPTY: Self = Self {
         waits: Histogram::EMPTY,
-        offcpu_ns: [0; REASONS],
+        offcpu_ns: [0; REASON_SLOTS],
         switches: [0; 2],
     };
 
@@ -84,15 +96,15 @@ impl Totals {
 pub struct InProgress {
     /// By [`reason`]. Microseconds, because ten thousand tasks that have slept for three weeks
     /// overflow a sum of nanoseconds.
-    pub offcpu_us: [u64; REASONS],
+    pub offcpu_us: [u64; REASON_SLOTS],
 }
 
-const _: () = assert!(size_of::<InProgress>() == 8 * REASONS);
+const _: () = assert!(size_of::<InProgress>() == 8 * REASON_SLOTS);
 
 impl InProgress {
     /// Nobody is off the CPU.
     pub const EMPTY: Self = Self {
-        offcpu_us: [0; REASONS],
+        offcpu_us: [0; REASON_SLOTS],
     };
 }
 

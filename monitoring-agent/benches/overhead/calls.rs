@@ -80,7 +80,7 @@ pub(crate) fn measure() {
 
 /// Keeps the loop off CPU 0, where bpftrace opens its perf event: there its probes cost twice as
 /// much, and the comparison is with bpftrace at its best.
-fn pin_to_last_cpu() {
+pub(crate) fn pin_to_last_cpu() {
     let cpus = thread::available_parallelism().map_or(1, NonZero::get);
     // SAFETY: the set is a plain bit field, and the CPU is within it.
     let result = unsafe {
@@ -121,7 +121,7 @@ fn thread_cpu_ns() -> f64 {
     time.tv_sec as f64 * 1e9 + time.tv_nsec as f64
 }
 
-fn median(mut samples: Vec<f64>) -> f64 {
+pub(crate) fn median(mut samples: Vec<f64>) -> f64 {
     samples.sort_by(f64::total_cmp);
     samples[samples.len() / 2]
 }

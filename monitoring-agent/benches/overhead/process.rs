@@ -73,6 +73,23 @@ impl Running {
         running
     }
 
+    /// Debian's `runqlat` of libbpf-tools, once its programs are attached.
+    pub(crate) fn runqlat() -> Self {
+        // Where Debian puts it is not on everybody's path. It says so when it traces, at once if
+        // it is kept from collecting lines.
+        let mut command = Command::new("stdbuf");
+        command.args(["-oL", "/usr/sbin/runqlat", "3600"]);
+        let mut running = Self::start(command.stdout(Stdio::piped()));
+        let mut output = BufReader::new(running.child.stdout.take().expect("a piped stdout"));
+        let mut line = String::new();
+        output
+            .read_line(&mut line)
+            .expect("read what runqlat prints");
+        assert!(line.starts_with("Tracing"), "runqlat says {line:?}");
+        running.output = Some(output);
+        running
+    }
+
     fn start(command: &mut Command) -> Self {
         let program = command.get_program().to_string_lossy().into_owned();
         let spawned = command.stdin(Stdio::null()).spawn();

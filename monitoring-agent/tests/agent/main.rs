@@ -8,6 +8,7 @@ mod commands;
 mod golden;
 mod process;
 mod prometheus;
+mod runqlat;
 mod signals;
 
 #[path = "../poll/mod.rs"]

@@ -1,7 +1,7 @@
 //! Time off the CPU: what has ended plus what still lasts, as values that never fall. Knows no map
 //! and no metric.
 
-use monitoring_common::sched::{InProgress, REASONS};
+use monitoring_common::sched::{InProgress, REASON_SLOTS, REASONS};
 
 /// Nanoseconds by reason. 128 bits wide: 5,000 sleeping threads fill 64 bits in six weeks.
 type Sums = [u128; REASONS];
@@ -27,7 +27,7 @@ impl OffCpu {
     /// given to another agent, the value stands still instead of falling.
     pub(super) fn seconds(
         &mut self,
-        ended_ns: &[u64; REASONS],
+        ended_ns: &[u64; REASON_SLOTS],
         in_progress: &InProgress,
     ) -> [f64; REASONS] {
         let mut seconds = [0.0; REASONS];
@@ -58,7 +58,7 @@ mod tests {
     fn check(collections: &[(u64, u64, f64)]) {
         let mut offcpu = OffCpu::default();
         for (ended, lasting, want) in collections {
-            let mut ended_ns = [0; REASONS];
+            let mut ended_ns = [0; REASON_SLOTS];
             let mut in_progress = InProgress::EMPTY;
             ended_ns[usize::from(SLEEP)] = *ended;
             in_progress.offcpu_us[usize::from(SLEEP)] = *lasting;

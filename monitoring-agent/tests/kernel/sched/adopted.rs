@@ -11,7 +11,7 @@ use monitoring_agent::{
 };
 use monitoring_common::sched::lost;
 
-use super::worker::{Task, Worker};
+use super::worker::{NAPS, Task, Worker};
 
 const OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/sched"));
 
@@ -60,7 +60,7 @@ fn tasks_without_a_state_are_lost_and_counted() {
     let after = worker.switches();
     let lost = losses.read().unwrap();
     let own: u64 = after.iter().sum::<u64>() - before.iter().sum::<u64>();
-    assert!(own >= 300);
+    assert!(own >= NAPS);
     for (reason, count) in lost {
         match reason {
             // Everybody's, of this moment.

@@ -3,14 +3,15 @@
 use std::{
     sync::{Arc, Condvar, Mutex},
     thread,
+    time::Instant,
 };
 
 use super::{
     HELD, Look, ROUNDING, assert_grew, node, wait_for,
-    worker::{Task, Worker},
+    worker::{NAPS, Task, Worker},
 };
 use crate::{
-    node::{ME, sample},
+    node::{ME, Node, sample},
     poll::poll_until,
 };
 
@@ -143,29 +144,31 @@ fn stopped_is_stopped() {
     assert_grew("sleep", grew, last.since(&slept), 1.0);
 }
 
-/// Between two looks: time off the CPU, CPU time, and how much that should be in sum.
+/// Between two looks: time off the CPU; CPU time; and between which lengths their sum must be.
 struct Sum {
     off: f64,
     cpu: f64,
-    want: f64,
+    least: f64,
+    most: f64,
     first: Look,
     last: Look,
 }
 
 /// Lets workers go on with what they do. CPU times are read after the first look and before the
 /// last one, so that the time that it takes to look can be told.
-fn over_time(node: &mut crate::node::Node, workers: &[Worker]) -> Sum {
+fn over_time(node: &mut Node, workers: &[Worker]) -> Sum {
     let cpu = || workers.iter().map(Worker::cpu_seconds).sum::<f64>();
     let first = Look::at(node);
-    let before = cpu();
+    let (begun, before) = (Instant::now(), cpu());
     wait_for(5 * HELD);
-    let after = cpu();
+    let (after, took) = (cpu(), begun.elapsed());
     let last = Look::at(node);
-    let (shortest, longest) = last.since(&first);
+    let tasks = workers.len() as f64;
     Sum {
         off: last.all_seconds() - first.all_seconds(),
         cpu: after - before,
-        want: workers.len() as f64 * (shortest + longest) / 2.0,
+        least: tasks * took.as_secs_f64(),
+        most: tasks * last.since(&first).1,
         first,
         last,
     }
@@ -175,11 +178,12 @@ impl Sum {
     fn assert_complete(&self) {
         let sum = self.off + self.cpu;
         assert!(
-            (sum - self.want).abs() <= 0.01 * self.want,
-            "{} s off and {} s on the CPU are {sum} s of {} s",
+            sum >= 0.99 * self.least && sum <= 1.01 * self.most,
+            "{} s off and {} s on the CPU are {sum} s of {} to {} s",
             self.off,
             self.cpu,
-            self.want
+            self.least,
+            self.most
         );
     }
 
@@ -188,7 +192,7 @@ impl Sum {
     }
 }
 
-fn spinners(node: &crate::node::Node, cpus: impl Iterator<Item = usize>) -> Vec<Worker> {
+fn spinners(node: &Node, cpus: impl Iterator<Item = usize>) -> Vec<Worker> {
     let start = |cpu| {
         let mut worker = Worker::labelled(node, Some(cpu));
         worker.begins(Task::Spin);
@@ -196,7 +200,7 @@ fn spinners(node: &crate::node::Node, cpus: impl Iterator<Item = usize>) -> Vec<
     };
     let workers: Vec<_> = cpus.map(start).collect();
     for worker in &workers {
-        worker.has_state("R");
+        worker.computes();
     }
     workers
 }
@@ -220,7 +224,7 @@ fn four_that_compute_on_two_cpus() {
     let sum = over_time(&mut node, &workers);
     sum.assert_complete();
     assert!((sum.off - sum.grew("preempted")).abs() < ROUNDING);
-    let share = sum.off / sum.want;
+    let share = sum.off / sum.most;
     assert!(share > 0.45, "off the CPU for {share} of the time");
     // What has ended of it is in the histogram.
     let waited = sum.last.waits().1 - sum.first.waits().1;
@@ -250,9 +254,9 @@ fn a_woken_task_waits_on_the_run_queue() {
     worker.does(Task::Naps);
     let (after, last) = (worker.switches(), Look::at(&mut node));
     let grew = |reason| last.seconds(reason) - first.seconds(reason);
-    // 300 sleeps of 50 µs: the rest of the way back is waiting.
-    assert!(after[0] - before[0] >= 300);
-    assert!(grew("sleep") >= 300.0 * 50e-6, "{}", grew("sleep"));
+    // Sleeps of 2 ms, of which falling asleep is a part: the rest of the way back is waiting.
+    assert!(after[0] - before[0] >= NAPS);
+    assert!(grew("sleep") >= NAPS as f64 * 1e-3, "{}", grew("sleep"));
     assert!(grew("runqueue") > 0.0, "two others compute on its CPU");
     let waits = last.waits().1 - first.waits().1;
     let lasting = 2.0 * last.since(&first).1;

@@ -13,7 +13,7 @@ use crate::{node::Node, poll::poll_until, work};
 /// What a worker can be told to do.
 #[derive(Clone, Copy)]
 pub(super) enum Task {
-    /// 300 sleeps of 50 µs.
+    /// [`NAPS`] sleeps of 2 ms: longer than a slow machine takes to fall asleep.
     Naps = 1,
     /// 2,000 times `sched_yield`.
     Yields,
@@ -38,6 +38,9 @@ const TASKS: [Task; 7] = [
     Task::IoUring,
     Task::Children,
 ];
+
+/// The number of sleeps in [`Task::Naps`].
+pub(super) const NAPS: u64 = 100;
 
 /// The number of children that [`Task::Children`] makes.
 pub(super) const CHILDREN: usize = 50;
@@ -117,6 +120,14 @@ impl Worker {
     pub(super) fn has_state(&self, state: &str) {
         poll_until("a state of the worker", || {
             (field(&status(self.pid), "State")? == state).then_some(())
+        });
+    }
+
+    /// Waits until the worker has used some CPU time for what it was told.
+    pub(super) fn computes(&self) {
+        let before = self.cpu_seconds();
+        poll_until("a worker's CPU time", || {
+            (self.cpu_seconds() > before + 0.01).then_some(())
         });
     }
 
@@ -213,7 +224,7 @@ fn obey(orders: &mut PipeReader, reports: &mut PipeWriter) -> ! {
 /// Whether it went well.
 fn perform(task: Task) -> bool {
     match task {
-        Task::Naps => (0..300).for_each(|_| nap(50_000)),
+        Task::Naps => (0..NAPS).for_each(|_| nap(2_000_000)),
         Task::Yields => (0..2_000).for_each(|_| {
             // SAFETY: the call has no arguments.
             unsafe { libc::syscall(libc::SYS_sched_yield) };
@@ -278,7 +289,7 @@ fn child() -> bool {
         0 => {
             // SAFETY: no memory is involved.
             unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
-            (0..5).for_each(|_| nap(50_000));
+            (0..5).for_each(|_| nap(2_000_000));
             let none = 0_u64;
             // SAFETY: the empty set of signals lives across the call, which no signal ends.
             unsafe { libc::syscall(libc::SYS_rt_sigsuspend, &raw const none, 8) };

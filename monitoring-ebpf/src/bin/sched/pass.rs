@@ -9,6 +9,7 @@ use monitoring_common::{
         InProgress, TaskState,
         lost::TASK_STATE,
         reason::{PREEMPTED, RUNQUEUE},
+        reason_slot,
     },
 };
 use monitoring_ebpf::{
@@ -123,7 +124,6 @@ fn is_on_cpu(task: Task) -> bool {
 
 #[inline(always)]
 fn add(sums: &mut InProgress, reason: u16, duration_ns: u64) {
-    if let Some(sum_us) = sums.offcpu_us.get_mut(usize::from(reason)) {
-        *sum_us = sum_us.wrapping_add(duration_ns / NS_PER_US);
-    }
+    let sum_us = &mut sums.offcpu_us[reason_slot(reason)];
+    *sum_us = sum_us.wrapping_add(duration_ns / NS_PER_US);
 }

@@ -3,7 +3,7 @@
 use aya_ebpf::{btf_maps::PerCpuArray, macros::btf_map};
 use monitoring_common::{
     agents::{AgentId, MAX_AGENTS},
-    sched::Totals,
+    sched::{Totals, reason_slot},
 };
 
 #[btf_map]
@@ -43,7 +43,6 @@ impl TotalsOf {
 /// Adds time that a task was off the CPU.
 #[inline(always)]
 pub(crate) fn add(totals: &mut Totals, reason: u16, duration_ns: u64) {
-    if let Some(sum_ns) = totals.offcpu_ns.get_mut(usize::from(reason)) {
-        *sum_ns = sum_ns.wrapping_add(duration_ns);
-    }
+    let sum_ns = &mut totals.offcpu_ns[reason_slot(reason)];
+    *sum_ns = sum_ns.wrapping_add(duration_ns);
 }
