@@ -9,9 +9,10 @@ use core::ptr;
 use aya_ebpf::{
     bindings::{
         BPF_F_NO_PREALLOC, BPF_LOCAL_STORAGE_GET_F_CREATE, bpf_map_type::BPF_MAP_TYPE_TASK_STORAGE,
-        task_struct,
+        pt_regs, task_struct,
     },
-    helpers::generated::{bpf_get_current_task_btf, bpf_task_storage_get},
+    cty::c_void,
+    helpers::generated::{bpf_get_current_task_btf, bpf_task_pt_regs, bpf_task_storage_get},
 };
 
 /// A value of type `T` for each task. Placed in `.maps`, where the loader reads its BTF.
@@ -43,23 +44,36 @@ impl<T> TaskStorage<T> {
     /// The task's value, if it has one.
     #[inline(always)]
     pub fn get(&'static self, task: Task) -> Option<&'static mut T> {
-        self.lookup(task, 0)
+        self.lookup(task, ptr::null_mut(), 0)
     }
 
     /// The task's value, made of zeros if it had none. `None` if the kernel has no memory for it.
     #[inline(always)]
     pub fn get_or_create(&'static self, task: Task) -> Option<&'static mut T> {
-        self.lookup(task, BPF_LOCAL_STORAGE_GET_F_CREATE.into())
+        self.lookup(task, ptr::null_mut(), BPF_LOCAL_STORAGE_GET_F_CREATE.into())
     }
 
+    /// The task's value, `initial` if it had none. `None` if the kernel has no memory for it.
+    #[inline(always)]
+    pub fn get_or_insert(&'static self, task: Task, mut initial: T) -> Option<&'static mut T> {
+        let initial = (&raw mut initial).cast();
+        self.lookup(task, initial, BPF_LOCAL_STORAGE_GET_F_CREATE.into())
+    }
+
+    /// `initial` is null, or points to a `T` that a new value begins as.
     #[inline(always)]
     #[allow(clippy::mut_from_ref, reason = "each task has a value of its own")]
-    fn lookup(&'static self, task: Task, flags: u64) -> Option<&'static mut T> {
+    fn lookup(
+        &'static self,
+        task: Task,
+        initial: *mut c_void,
+        flags: u64,
+    ) -> Option<&'static mut T> {
         let map = ptr::from_ref(self).cast_mut().cast();
         // SAFETY: the verifier knows `task` as a task. Families see to it that one program at a
         // time touches a task's value; where several may, a torn number is all that can happen.
         unsafe {
-            bpf_task_storage_get(map, task.0, ptr::null_mut(), flags)
+            bpf_task_storage_get(map, task.0, initial, flags)
                 .cast::<T>()
                 .as_mut()
         }
@@ -84,11 +98,36 @@ impl Task {
         Self(task)
     }
 
+    /// The registers that the task had when it last entered the kernel. Since 5.15.
+    #[inline(always)]
+    #[allow(clippy::cast_possible_truncation, reason = "BPF has 64 bits")]
+    pub fn registers(self) -> Registers {
+        // SAFETY: the verifier knows `self` as a task.
+        let registers = unsafe { bpf_task_pt_regs(self.0) };
+        Registers(ptr::with_exposed_provenance(
+            registers.cast_unsigned() as usize
+        ))
+    }
+
     /// The field at `offset`, which the loader took from the kernel's own BTF, of a type as wide
     /// as the field.
     #[inline(always)]
     pub fn read<T: Copy>(self, offset: u32) -> T {
         // SAFETY: the verifier knows the pointer's BTF type and admits only reads inside a field.
+        unsafe { ptr::read_volatile(self.0.byte_add(offset as usize).cast()) }
+    }
+}
+
+/// A task's saved registers, `struct pt_regs`.
+#[derive(Clone, Copy)]
+pub struct Registers(*const pt_regs);
+
+impl Registers {
+    /// The register at `offset`, under the conditions of [`Task::read`]. Zero when the task has no
+    /// stack any more.
+    #[inline(always)]
+    pub fn read<T: Copy>(self, offset: u32) -> T {
+        // SAFETY: as in `Task::read`; the verifier's own loads go through its table of exceptions.
         unsafe { ptr::read_volatile(self.0.byte_add(offset as usize).cast()) }
     }
 }

@@ -8,6 +8,7 @@ mod idle;
 mod load;
 mod process;
 mod processes;
+mod switches;
 
 fn main() {
     println!(
@@ -15,6 +16,7 @@ fn main() {
         env!("CARGO_PKG_VERSION")
     );
     calls::measure();
+    switches::measure();
     processes::measure();
     load::measure();
     idle::measure();

@@ -80,7 +80,8 @@ impl Running {
 
     /// A tracing tool that runs until it is ended, once its programs are attached.
     pub(crate) fn tracer(program: &str, arguments: &[&str]) -> Self {
-        let mut command = Command::new(program);
+        // Where Debian puts them is not on everybody's path.
+        let mut command = Command::new(format!("/usr/sbin/{program}"));
         // What it prints is not wanted; writing it is part of what it costs.
         let running = Self::start(command.args(arguments).stdout(Stdio::null()));
         wait_for("the tracing tool has attached its programs", || {

@@ -9,6 +9,7 @@ mod golden;
 mod process;
 mod prometheus;
 mod rules;
+mod runqlat;
 mod signals;
 
 #[path = "../poll/mod.rs"]

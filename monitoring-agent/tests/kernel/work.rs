@@ -26,7 +26,7 @@ pub(crate) fn getppid_on_all_cpus(threads: usize, times_each: u64) {
     }
 }
 
-fn pin_to(cpu: usize) {
+pub(crate) fn pin_to(cpu: usize) {
     // SAFETY: the set is a plain bit field, and `cpu` is within it.
     let result = unsafe {
         let mut set = std::mem::zeroed::<libc::cpu_set_t>();

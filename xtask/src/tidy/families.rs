@@ -5,7 +5,7 @@ use syn::{Expr, Fields, Item, Lit, Member};
 
 use super::tree::{Finding, Tree};
 
-/// Where the kernel programs lie, one file per family.
+/// Where the kernel programs lie, one file or folder per family.
 const PROGRAMS: &str = "monitoring-ebpf/src/bin/";
 
 /// Where the configuration's struct `Sources` is, with one field per family.
@@ -43,7 +43,11 @@ pub(super) fn check(tree: &Tree) -> Vec<Finding> {
         let name = program
             .strip_prefix(PROGRAMS)
             .and_then(|name| name.strip_suffix(".rs"));
-        let Some(family) = name else { continue };
+        // One that grew is a folder with a `main.rs`; the other files in it are its modules.
+        let family = name.map(|name| name.strip_suffix("/main").unwrap_or(name));
+        let Some(family) = family.filter(|name| !name.contains('/')) else {
+            continue;
+        };
         for (folder, role) in FILES {
             let file = format!("{folder}{family}.rs");
             if !tree.exists(&file) {
