@@ -1,4 +1,7 @@
-//! Family `process`: keeps the agents' labels current as processes come and change.
+//! Family `process`: counts how processes start, change and end, and keeps their labels current.
+//!
+//! What a process is called and who it belongs to is decided by the agent; the kernel side
+//! remembers its answers, so that most processes have their label before their first instruction.
 
 #![no_std]
 #![no_main]
@@ -7,78 +10,103 @@
     reason = "the attribute macros hand the context over"
 )]
 
+mod exec;
+mod exit;
+mod fields;
+
 use aya_ebpf::{
-    Global,
-    bindings::task_struct,
-    btf_maps::RingBuf,
-    helpers::{bpf_get_current_pid_tgid, bpf_probe_read_kernel},
-    macros::{btf_map, raw_tracepoint},
-    programs::RawTracePointContext,
+    btf_maps::{Array, HashMap, PerCpuArray, RingBuf},
+    macros::{btf_map, btf_tracepoint},
+    programs::BtfTracePointContext,
 };
-use aya_log_ebpf::debug;
 use monitoring_common::{
-    agents::OTHER,
+    agents::{AgentId, MAX_AGENTS, OTHER},
     process::{
-        EVENTS_BYTES, EXEC, Event,
-        lost::{LABELS_FULL, RING_FULL},
+        EVENTS_BYTES, Event, MAX_PENDING, Pending, lifecycle::Lifecycle, lost::LABELS_FULL,
     },
 };
 use monitoring_ebpf::{
-    ABSENT,
-    agents::{agent_of, clear_agent, set_agent},
+    agents::{agent_of, forget, set_agent},
     lost::lost,
     object,
+    object::Object,
 };
+
+use crate::fields::{PID, TGID, started_ticks};
 
 object!();
 
-/// Offset of `tgid` in `task_struct`.
-#[unsafe(no_mangle)]
-static TGID_OFFSET: Global<u32> = Global::new(ABSENT);
+/// Not 0 if there are rules by which processes are labelled.
+#[btf_map]
+static RULES: Array<u32, 1> = Array::new();
 
 #[btf_map]
 static EVENTS: RingBuf<Event, EVENTS_BYTES> = RingBuf::new();
 
-/// `TP_PROTO(struct task_struct *p, pid_t old_pid, struct linux_binprm *bprm)`, since 4.17 for
-/// raw tracepoints. Runs in the task that executes, after its name and memory were replaced.
-#[raw_tracepoint(tracepoint = "sched_process_exec")]
-fn sched_process_exec(ctx: RawTracePointContext) -> i32 {
-    let pid = (bpf_get_current_pid_tgid() >> 32) as u32;
-    debug!(&ctx, "process {} executes", pid);
-    match EVENTS.reserve(0) {
-        Some(mut event) => {
-            event.write(Event { pid, kind: EXEC });
-            event.submit(0);
-        }
-        None => lost(RING_FULL),
+/// By process id. Whoever removes an entry has taken the process's end upon itself: the kernel,
+/// which then sends it as an event, or the agent, which then has labelled the process, so that the
+/// kernel can count it.
+#[btf_map]
+static PENDING: HashMap<u32, Pending, MAX_PENDING> = HashMap::new();
+
+/// By agent.
+#[btf_map]
+static LIFECYCLE: PerCpuArray<Lifecycle, MAX_AGENTS> = PerCpuArray::new();
+
+/// `TP_PROTO(struct task_struct *parent, struct task_struct *child)`, as BTF tracepoint since 5.5.
+/// Runs in the parent, before the child runs.
+///
+/// A child runs its parent's program until it executes another, so it has its parent's agent from
+/// its first instruction on. A label left behind by an earlier process of the same number goes.
+#[btf_tracepoint(function = "sched_process_fork")]
+fn sched_process_fork(ctx: BtfTracePointContext) -> i32 {
+    let parent = task(&ctx, 0);
+    let child = task(&ctx, 1);
+    let child_pid: u32 = child.read(TGID.load());
+    let parent_pid: u32 = parent.read(TGID.load());
+    if child_pid == parent_pid {
+        return 0;
+    }
+    let mut agent = agent_of(parent_pid);
+    if set_agent(child_pid, agent, started_ticks(child)).is_err() {
+        lost(LABELS_FULL);
+        agent = OTHER;
+    }
+    count(agent, |counts| counts.started += 1);
+    0
+}
+
+/// `TP_PROTO(struct task_struct *p)`, as BTF tracepoint since 5.5. Runs in a soft interrupt, after
+/// the last use of a task that has ended, or in whoever drops that.
+///
+/// Until then the dying process's calls count under its agent. The number may be another's by now.
+#[btf_tracepoint(function = "sched_process_free")]
+fn sched_process_free(ctx: BtfTracePointContext) -> i32 {
+    let task = task(&ctx, 0);
+    let pid: u32 = task.read(TGID.load());
+    if task.read::<u32>(PID.load()) == pid {
+        forget(pid, started_ticks(task));
     }
     0
 }
 
-/// `TP_PROTO(struct task_struct *parent, struct task_struct *child)`, since 4.17 for raw
-/// tracepoints. Runs in the parent.
-///
-/// A child runs its parent's program until it executes another, so it has its parent's agent from
-/// its first instruction on. A label left behind by an earlier process of the same number goes.
-#[raw_tracepoint(tracepoint = "sched_process_fork")]
-fn sched_process_fork(ctx: RawTracePointContext) -> i32 {
-    let offset = TGID_OFFSET.load();
-    if offset == ABSENT {
-        return 0;
+/// A task among a tracepoint's arguments.
+#[inline(always)]
+fn task(ctx: &BtfTracePointContext, argument: usize) -> Object {
+    Object::from_argument(ctx.arg::<*mut aya_ebpf::bindings::task_struct>(argument))
+}
+
+/// Counts something under an agent.
+#[inline(always)]
+fn count(agent: AgentId, change: impl FnOnce(&mut Lifecycle)) {
+    if let Some(counts) = LIFECYCLE.get_ptr_mut(agent.into()) {
+        // SAFETY: the value is this CPU's, and preemption is off while a program runs.
+        change(unsafe { &mut *counts });
     }
-    let child: *const task_struct = ctx.arg(1);
-    // SAFETY: the tracepoint's second argument is the new task; the read is checked.
-    let read = unsafe { bpf_probe_read_kernel(child.byte_add(offset as usize).cast::<u32>()) };
-    let Ok(child_pid) = read else { return 0 };
-    let parent_pid = (bpf_get_current_pid_tgid() >> 32) as u32;
-    if child_pid == parent_pid {
-        return 0;
-    }
-    let agent = agent_of(parent_pid);
-    if agent == OTHER {
-        clear_agent(child_pid);
-    } else if set_agent(child_pid, agent).is_err() {
-        lost(LABELS_FULL);
-    }
-    0
+}
+
+/// Whether processes are labelled at all.
+#[inline(always)]
+fn has_rules() -> bool {
+    RULES.get(0).is_some_and(|rules| *rules != 0)
 }
