@@ -80,6 +80,9 @@ mod tests {
     fn starts_are_in_hundredths_of_a_second() {
         assert_eq!(start_ticks(9_999_999), 0);
         assert_eq!(start_ticks(10_000_000), 1);
-        assert_eq!(start_ticks(u64::from(u32::MAX) * 10_000_000 + 20_000_000), 1);
+        assert_eq!(
+            start_ticks(u64::from(u32::MAX) * 10_000_000 + 20_000_000),
+            1
+        );
     }
 }

@@ -114,9 +114,8 @@ pub struct Event {
     pub path: [u8; PATH_BYTES],
 }
 
-const _: () = assert!(
-    size_of::<Event>() == 8 + 8 * 4 + size_of::<ExecKey>() + NAME_BYTES + PATH_BYTES
-);
+const _: () =
+    assert!(size_of::<Event>() == 8 + 8 * 4 + size_of::<ExecKey>() + NAME_BYTES + PATH_BYTES);
 crate::plain_data!(Event);
 
 /// The process executes another program; its name, path and environment are new.

@@ -34,7 +34,10 @@ fn container_of(component: &str) -> Option<&str> {
     let name = component.strip_suffix(".scope").unwrap_or(component);
     // A runtime's name may have dashes of its own, an id has none.
     let id = name.rsplit('-').next().unwrap_or(name);
-    let digits = |text: &str| text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    let digits = |text: &str| {
+        text.bytes()
+            .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+    };
     (id.len() == ID_DIGITS && digits(id)).then_some(id)
 }
 
@@ -69,7 +72,11 @@ mod tests {
             format!("0::{path}\n"),
             format!("5:name=x:/\n4:memory,cpu:{path}\n0::/\n"),
         ] {
-            assert_eq!(container(&file), if in_container { ID } else { "" }, "{file}");
+            assert_eq!(
+                container(&file),
+                if in_container { ID } else { "" },
+                "{file}"
+            );
             assert_eq!(pod(&file), if in_pod { UID } else { "" }, "{file}");
         }
     }
@@ -78,7 +85,11 @@ mod tests {
     fn containers_and_pods_of_the_usual_runtimes() {
         check("/docker/ID", true, false);
         check("/system.slice/docker-ID.scope", true, false);
-        check("/system.slice/docker-OUTER.scope/docker/ID/init", true, false);
+        check(
+            "/system.slice/docker-OUTER.scope/docker/ID/init",
+            true,
+            false,
+        );
         check("/machine.slice/libpod-ID.scope/container", true, false);
         check("/kubepods/burstable/podUI-D/ID", true, true);
         check("/kubepods/podUI-D", false, true);

@@ -113,10 +113,8 @@ pub(crate) fn me() -> AgentRule {
     let exe = glob::Pattern::escape(exe.to_str().unwrap());
     AgentRule {
         name: ME.to_owned(),
-        comm: Vec::new(),
         exe: vec![glob::Pattern::new(&exe).unwrap()],
-        cgroup: Vec::new(),
-        environment: Vec::new(),
+        ..AgentRule::default()
     }
 }
 

@@ -54,10 +54,9 @@ fn rule(name: &str, exe: &[&str], environment: &[&str]) -> AgentRule {
     };
     AgentRule {
         name: name.to_owned(),
-        comm: Vec::new(),
         exe: globs(exe),
-        cgroup: Vec::new(),
         environment: globs(environment),
+        ..AgentRule::default()
     }
 }
 
@@ -156,7 +155,7 @@ fn children_from_before_the_label_get_it_too() {
     };
     node.labels
         .set_rules(&[rule("renamed", &["kernel-*"], &[])]);
-    node.labels.exec(std::process::id()).unwrap();
+    node.labels.scan().unwrap();
     assert_eq!(
         node.labels.agent_of(std::process::id()).as_deref(),
         Some("renamed")

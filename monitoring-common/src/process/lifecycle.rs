@@ -120,6 +120,9 @@ mod tests {
             sum.merge(&one);
         }
         assert_eq!((sum.started, sum.executed), (5, 10));
-        assert_eq!((sum.ended(), sum.all_signalled(), sum.out_of_memory), (5, 3, 2));
+        assert_eq!(
+            (sum.ended(), sum.all_signalled(), sum.out_of_memory),
+            (5, 3, 2)
+        );
     }
 }

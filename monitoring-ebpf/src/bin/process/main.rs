@@ -21,9 +21,7 @@ use aya_ebpf::{
 };
 use monitoring_common::{
     agents::{AgentId, MAX_AGENTS, OTHER},
-    process::{
-        EVENTS_BYTES, Event, MAX_PENDING, Pending, lifecycle::Lifecycle, lost::LABELS_FULL,
-    },
+    process::{EVENTS_BYTES, Event, MAX_PENDING, Pending, lifecycle::Lifecycle, lost::LABELS_FULL},
 };
 use monitoring_ebpf::{
     agents::{agent_of, forget, set_agent},
