@@ -83,14 +83,7 @@ pub fn start(context: &mut StartContext<'_>) -> Result<Box<dyn Source>, StartErr
                    numbers; run it in the node's (docker: --pid=host, Kubernetes: hostPID: true)";
         return Err(StartError::Unsupported(why.to_owned()));
     }
-    let family = Family {
-        name: "process",
-        object: include_bytes_aligned!(concat!(env!("OUT_DIR"), "/process")),
-        globals: globals(context.offsets)?,
-        map_sizes: Vec::new(),
-        programs: PROGRAMS,
-        debug: context.config.ebpf_debug,
-    };
+    let family = family(context.offsets, context.config.ebpf_debug)?;
     let mut loaded = loader::load(&family, context.shared, context.offsets)?;
     context.labels.adopt(context.shared)?;
     let programs = Programs::new(&mut loaded)?;
@@ -110,6 +103,22 @@ pub fn start(context: &mut StartContext<'_>) -> Result<Box<dyn Source>, StartErr
     labels.sweep()?;
     labels.scan()?;
     Ok(Box::new(process))
+}
+
+/// The kernel side by itself: counts, and sends events to whoever takes them.
+///
+/// # Errors
+///
+/// When this kernel lacks a field that the programs read.
+pub fn family(offsets: &mut Offsets, debug: bool) -> Result<Family<'static>, StartError> {
+    Ok(Family {
+        name: "process",
+        object: include_bytes_aligned!(concat!(env!("OUT_DIR"), "/process")),
+        globals: globals(offsets)?,
+        map_sizes: Vec::new(),
+        programs: PROGRAMS,
+        debug,
+    })
 }
 
 fn globals(offsets: &mut Offsets) -> Result<Vec<(&'static str, Vec<u32>)>, StartError> {

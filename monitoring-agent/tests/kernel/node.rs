@@ -36,7 +36,8 @@ impl Node {
         Self::limited(names, &[], change)
     }
 
-    fn limited(
+    /// Both.
+    pub(crate) fn limited(
         names: &[&str],
         limits: &[(&'static str, u32)],
         change: impl FnOnce(&mut Config),
