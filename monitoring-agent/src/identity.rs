@@ -58,8 +58,6 @@ impl Identities {
     /// The process, or `None` when it is gone.
     pub fn read(&mut self, pid: u32) -> Option<Look<'_>> {
         let folder = PathBuf::from(format!("/proc/{pid}"));
-        let comm = fs::read(folder.join("comm")).ok()?;
-        self.comm = lossy(comm.strip_suffix(b"\n").unwrap_or(&comm));
         // Kernel threads have no executable; some processes may not be looked into.
         let exe = fs::read_link(folder.join("exe")).unwrap_or_default();
         self.exe = exe.to_string_lossy().into_owned();
@@ -74,6 +72,9 @@ impl Identities {
                 .take(ENVIRONMENT_BYTES)
                 .read_to_end(&mut self.environment);
         }
+        // After the rest: a name that still is a program's belongs to all of the above.
+        let comm = fs::read(folder.join("comm")).ok()?;
+        self.comm = lossy(comm.strip_suffix(b"\n").unwrap_or(&comm));
         // Last: a number that still is this process's was its own all the time.
         let (ended, started_ticks) = state(pid)?;
         Some(Look {

@@ -33,6 +33,19 @@ pub struct Identity<'a> {
     pub environment: &'a [u8],
 }
 
+impl<'a> Identity<'a> {
+    /// The executable's path, also of a file that has been replaced.
+    fn exe_path(&self) -> &'a str {
+        self.exe.strip_suffix(REPLACED).unwrap_or(self.exe)
+    }
+
+    /// The executable's file name.
+    pub fn exe_name(&self) -> &'a str {
+        let path = self.exe_path();
+        path.rsplit('/').next().unwrap_or(path)
+    }
+}
+
 impl AgentRule {
     /// Whether the process belongs to this agent: any pattern of any list matches.
     ///
@@ -56,7 +69,7 @@ impl AgentRule {
     /// the same program in the same cgroup has in common with this one.
     pub fn matches_program(&self, process: &Identity<'_>) -> bool {
         any(&self.comm, process.comm)
-            || self.matches_exe(process.exe)
+            || self.matches_exe(process)
             || any(&self.cgroup, process.cgroup)
             || any(&self.container, process.container)
             || any(&self.pod, process.pod)
@@ -78,9 +91,8 @@ impl AgentRule {
         self.needs_containers() || !self.cgroup.is_empty()
     }
 
-    fn matches_exe(&self, exe: &str) -> bool {
-        let path = exe.strip_suffix(REPLACED).unwrap_or(exe);
-        let name = path.rsplit('/').next().unwrap_or(path);
+    fn matches_exe(&self, process: &Identity<'_>) -> bool {
+        let (path, name) = (process.exe_path(), process.exe_name());
         self.exe.iter().any(|pattern| {
             let fact = if pattern.as_str().contains('/') {
                 path

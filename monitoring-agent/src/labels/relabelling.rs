@@ -10,8 +10,8 @@ use std::{
 };
 
 use monitoring_common::{
-    agents::{AgentId, OTHER},
-    process::Event,
+    agents::{AgentId, Label, OTHER},
+    process::{Event, NAME_BYTES},
 };
 use tracing::warn;
 
@@ -54,6 +54,8 @@ pub(super) struct Relabelling<'a> {
 enum Set {
     Same,
     Changed,
+    /// The kernel has labelled the process meanwhile, by something that it executed later.
+    Overtaken,
     /// The kernel's map is full.
     Lost,
 }
@@ -83,16 +85,18 @@ impl<'a> Relabelling<'a> {
         // Looked at again after a change, as it may have executed something else meanwhile, whose
         // label the kernel knew and this one has overwritten.
         for _ in 0..LOOKS {
+            let found = self.label(pid);
             // A process that has ended meanwhile belongs to nobody.
             let Some(look) = self.identities.read(pid).filter(|look| !look.ended) else {
                 break;
             };
             let decision = decide(&self.rules, &look.identity);
             let started_ticks = look.started_ticks;
-            if self.set(pid, decision.agent, started_ticks)? != Set::Changed {
-                break;
+            match self.set(pid, found, decision.agent, started_ticks)? {
+                Set::Changed => changed = true,
+                Set::Overtaken => {}
+                Set::Same | Set::Lost => break,
             }
-            changed = true;
         }
         Ok(changed)
     }
@@ -105,18 +109,19 @@ impl<'a> Relabelling<'a> {
         cgroups: &mut CgroupMemory,
     ) -> anyhow::Result<Answer> {
         let told = Told::of(event);
-        let inode = identity::executable_inode(event.pid);
+        let found = self.label(event.pid);
         let look = self.identities.read(event.pid);
         let look = look.filter(|look| look.started_ticks == event.started_ticks && !look.ended);
         let agent = match look.and_then(|look| told.complete(look)) {
             Some(identity) => {
                 let decision = decide(&self.rules, &identity);
                 cgroups.remember(event.key.css_set, &identity);
-                let set = self.set(event.pid, decision.agent, event.started_ticks)?;
-                if set == Set::Changed {
+                let inode = identity::executable_inode(event.pid);
+                self.teach(event, decision, inode == Some(event.key.inode))?;
+                let set = self.set(event.pid, found, decision.agent, event.started_ticks)?;
+                if matches!(set, Set::Changed | Set::Overtaken) {
                     self.relabel_from(event.pid)?;
                 }
-                self.teach(event, decision, inode == Some(event.key.inode))?;
                 if set == Set::Lost {
                     OTHER
                 } else {
@@ -155,12 +160,26 @@ impl<'a> Relabelling<'a> {
         Ok(())
     }
 
-    fn set(&mut self, pid: u32, agent: AgentId, started_ticks: u32) -> anyhow::Result<Set> {
+    fn label(&self, pid: u32) -> Option<Label> {
+        lock(&self.labels.maps).as_ref()?.get(pid)
+    }
+
+    /// Sets a label, unless it is no more what was found before the process was looked at.
+    fn set(
+        &mut self,
+        pid: u32,
+        found: Option<Label>,
+        agent: AgentId,
+        started_ticks: u32,
+    ) -> anyhow::Result<Set> {
         let mut maps = lock(&self.labels.maps);
         let Some(maps) = &mut *maps else {
             return Ok(Set::Same);
         };
         let label = maps.get(pid);
+        if label != found {
+            return Ok(Set::Overtaken);
+        }
         let same = label.map_or(agent == OTHER, |label| {
             (label.agent, label.started_ticks) == (u32::from(agent), started_ticks)
         });
@@ -233,6 +252,9 @@ fn decide(rules: &Rules, identity: &Identity<'_>) -> Decision {
 /// What the kernel's event tells of a program, for processes that cannot be looked at any more.
 struct Told {
     comm: String,
+    /// File name of the executable.
+    name: String,
+    /// Its whole path, where the kernel knows that, or else the name.
     exe: String,
 }
 
@@ -247,27 +269,30 @@ impl Told {
         // the executable; its name is.
         let whole = path.len() + 1 < event.path.len() && path.starts_with('/');
         let same = path.rsplit('/').next() == Some(&name);
+        let exe = if whole && same { &path } else { &name };
         Self {
             comm: text(&event.key.comm),
-            exe: if whole && same { path } else { name },
+            exe: exe.clone(),
+            name,
         }
     }
 
     /// A process as it was found, if it still runs this program. Where the executable may not be
     /// looked at, the kernel's word for it stands in.
     fn complete<'a>(&'a self, look: Look<'a>) -> Option<Identity<'a>> {
-        if look.identity.comm != self.comm {
-            return None;
-        }
         let mut identity = look.identity;
         if identity.exe.is_empty() {
             identity.exe = &self.exe;
         }
-        Some(identity)
+        let name = identity.exe_name();
+        // A name that is too long for the event is there as far as it fits.
+        let same_file = name == self.name
+            || (self.name.len() + 1 >= NAME_BYTES && name.starts_with(&self.name));
+        (identity.comm == self.comm && same_file).then_some(identity)
     }
 
-    /// The rules' word on a process that is gone, as far as they can tell. Where what is missing
-    /// might have decided, it stays what it was.
+    /// The rules' word on a process that is gone, as far as they can tell. Where its agent so far
+    /// might be by what cannot be known any more, and is inherited, it stays that one's.
     fn decide(&self, rules: &Rules, cgroup: Option<&Cgroup>, event: &Event) -> AgentId {
         let identity = Identity {
             comm: &self.comm,
@@ -275,13 +300,14 @@ impl Told {
             ..cgroup.map(Cgroup::identity).unwrap_or_default()
         };
         let agent = decide(rules, &identity).agent;
-        let in_doubt = rules
-            .iter()
-            .any(|(_, rule)| rule.needs_environment() || (cgroup.is_none() && rule.needs_cgroup()));
-        if agent == OTHER && in_doubt {
-            return AgentId::try_from(event.agent).unwrap_or(OTHER);
+        let before = rules.iter().find(|(id, _)| u32::from(*id) == event.agent);
+        let inherited = before.filter(|(_, rule)| {
+            rule.needs_environment() || (cgroup.is_none() && rule.needs_cgroup())
+        });
+        match inherited {
+            Some((before, _)) if agent == OTHER => *before,
+            _ => agent,
         }
-        agent
     }
 }
 
