@@ -9,6 +9,10 @@ use crate::config::{AgentRule, Identity};
 /// Most of an environment that is looked at. Beyond it a rule on the environment finds nothing.
 const ENVIRONMENT_BYTES: u64 = 128 * 1024;
 
+/// `PF_EXITING` of the kernel's `include/linux/sched.h`: a process on its way out has lost its
+/// executable before it is a zombie.
+const PF_EXITING: u32 = 4;
+
 /// Reads identities into buffers that it keeps.
 #[derive(Debug)]
 pub struct Identities {
@@ -38,7 +42,7 @@ pub struct Look<'a> {
     pub identity: Identity<'a>,
     /// When it started; see [`monitoring_common::agents::Label`].
     pub started_ticks: u32,
-    /// Whether it has ended and only its parent has not taken note yet.
+    /// Whether it has ended, or is about to: what was read may be gone in part.
     pub ended: bool,
 }
 
@@ -131,9 +135,11 @@ fn parse_state(stat: &[u8]) -> Option<(bool, u32)> {
     let name_end = stat.iter().rposition(|byte| *byte == b')')?;
     let rest = str::from_utf8(stat.get(name_end + 1..)?).ok()?;
     let mut fields = rest.split_ascii_whitespace();
-    let ended = matches!(fields.next()?, "Z" | "X");
-    // Field 22 of proc(5); the state is field 3.
-    let ticks: u64 = fields.nth(18)?.parse().ok()?;
+    // Fields of proc(5): the state is number 3, the flags are 9, the start is 22.
+    let dead = matches!(fields.next()?, "Z" | "X");
+    let flags: u32 = fields.nth(5)?.parse().ok()?;
+    let ended = dead || flags & PF_EXITING != 0;
+    let ticks: u64 = fields.nth(12)?.parse().ok()?;
     let low = ticks & u64::from(u32::MAX);
     Some((ended, u32::try_from(low).ok()?))
 }
@@ -214,17 +220,15 @@ mod tests {
 
     #[test]
     fn states_and_starts() {
-        let line = |name: &str, state: &str, start: u64| {
-            let zeros = "0 ".repeat(18);
-            format!("12 ({name}) {state} {zeros}{start} 0 0\n")
+        let check = |name: &str, state: &str, flags: u32, start: u64, want| {
+            let zeros = "0 ".repeat(12);
+            let stat = format!("12 ({name}) {state} 1 2 3 0 -1 {flags} {zeros}{start} 0 0\n");
+            assert_eq!(parse_state(stat.as_bytes()), Some(want), "{stat}");
         };
-        let check = |name, state, start, want| {
-            let stat = line(name, state, start);
-            assert_eq!(parse_state(stat.as_bytes()), want, "{stat}");
-        };
-        check("sleep", "S", 4_711, Some((false, 4_711)));
-        check(") Z 1 (", "R", 7, Some((false, 7)));
-        check("a\nb", "Z", 1 << 32, Some((true, 0)));
+        check("sleep", "S", 0x0040_0100, 4_711, (false, 4_711));
+        check(") Z 1 (", "R", 0, 7, (false, 7));
+        check("a\nb", "Z", 0, 1 << 32, (true, 0));
+        check("ends", "R", 0x0040_0104, 7, (true, 7));
         assert_eq!(parse_state(b"12 (sleep) S 1 2"), None);
         assert_eq!(parse_state(b""), None);
     }

@@ -1,6 +1,9 @@
 //! Full maps and a full ring lose into a counter, and nothing is counted twice or not at all.
 
-use std::process::Command;
+use std::{
+    io::Read as _,
+    process::{Command, Stdio},
+};
 
 use aya::maps::{Array, HashMap, Map, RingBuf};
 use monitoring_agent::{
@@ -16,7 +19,7 @@ use monitoring_common::{
     process::{EXEC, EXIT, Event, lifecycle::Lifecycle, lost},
 };
 
-use super::{Program, Running, counted, watch_all};
+use super::{Program, counted, watch_all};
 use crate::{
     node::{ME, Node, losses},
     work,
@@ -123,10 +126,20 @@ fn a_full_ring_leaves_the_counting_to_the_kernel() {
 #[test]
 fn a_full_list_of_pending_processes_leaves_them_to_the_kernel() {
     let kernel = Unattended::load(&[("PENDING", 1)]);
-    let sleepers: Vec<_> = (0..4)
-        .map(|at| Running::sleeper(format!("pending-{at}"), &[]))
-        .collect();
-    drop(sleepers);
+    let programs = [0, 1, 2, 3].map(|at| Program::named(format!("pending-{at}")));
+    let waiting = programs.each_ref().map(|program| {
+        let mut command = program.command("echo; read line");
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        // It has executed its program once it speaks.
+        let said = child.stdout.as_mut().unwrap().read(&mut [0]).unwrap();
+        assert_eq!(said, 1);
+        child
+    });
+    for mut child in waiting {
+        drop(child.stdin.take());
+        child.wait().unwrap();
+    }
     let found = kernel.find();
     // Another process of the node may have been first.
     assert!(found.events(EXEC) <= 1);
