@@ -78,7 +78,7 @@ pub struct Config {
 }
 
 /// One `[[agents]]` entry. A process matches when any pattern of any list matches.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct AgentRule {
     /// Value of the `agent` label.
     pub name: String,
@@ -88,6 +88,10 @@ pub struct AgentRule {
     pub exe: Vec<glob::Pattern>,
     /// Globs on the cgroup path.
     pub cgroup: Vec<glob::Pattern>,
+    /// Globs on the container's id, 64 hexadecimal digits, as its cgroup's path has it.
+    pub container: Vec<glob::Pattern>,
+    /// Globs on the Kubernetes pod's uid, as its cgroup's path has it, written with dashes.
+    pub pod: Vec<glob::Pattern>,
     /// Globs on `NAME=value` environment entries.
     pub environment: Vec<glob::Pattern>,
 }

@@ -1,27 +1,38 @@
 //! Which agent a process belongs to: rules on this side, one map on the kernel's.
 //!
 //! The kernel looks processes up in `AGENT_OF`; this is its only writer in userspace. A change
-//! raises `LABEL_EPOCH`, which makes every task look again.
-//!
-//! Reading a process's identity can block for as long as that process holds its memory map, so no
-//! lock is held meanwhile.
+//! begins a new epoch, which makes every task look again. What the rules say of a program is also
+//! taught to the kernel, which then labels those that execute it by itself.
+
+mod maps;
+mod programs;
+mod relabelling;
 
 use std::{
     collections::HashSet,
-    fs, io,
-    path::Path,
+    fs,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
 };
 
 use anyhow::Context as _;
-use aya::maps::{Array, HashMap, Map, MapData, MapError};
-use monitoring_common::agents::{AGENT_OF, AgentId, LABEL_EPOCH, MAX_AGENTS, OTHER};
+use aya::maps::MapData;
+use monitoring_common::{
+    agents::{AgentId, MAX_AGENTS},
+    process::Event,
+};
+pub use programs::Programs;
+pub use relabelling::{Answer, CgroupMemory};
 use tracing::warn;
 
-use crate::{config::AgentRule, identity::Identities, loader::SharedMaps};
+use self::{maps::Maps, relabelling::Relabelling};
+use crate::{
+    config::AgentRule,
+    identity::{self, Identities},
+    loader::SharedMaps,
+};
 
 /// Label value of all processes that no rule matches.
 pub const OTHER_NAME: &str = "other";
@@ -35,17 +46,12 @@ pub struct Labels {
     names: Mutex<Arc<[String]>>,
     rules: Mutex<Rules>,
     maps: Mutex<Option<Maps>>,
+    /// The running family's, if it runs.
+    programs: Mutex<Weak<Mutex<Programs>>>,
     lost: AtomicU64,
 }
 
 type Rules = Arc<[(AgentId, AgentRule)]>;
-
-struct Maps {
-    agent_of: HashMap<MapData, u32, u32>,
-    /// The same map once more: the typed one does not give its descriptor.
-    agent_of_state: MapData,
-    epoch: Array<MapData, u32>,
-}
 
 impl Labels {
     /// Labels by the configuration's rules; no process is labelled yet.
@@ -54,6 +60,7 @@ impl Labels {
             names: Mutex::new([OTHER_NAME.to_owned()].into()),
             rules: Mutex::new(Rules::default()),
             maps: Mutex::new(None),
+            programs: Mutex::new(Weak::new()),
             lost: AtomicU64::new(0),
         };
         labels.set_rules(rules);
@@ -68,29 +75,29 @@ impl Labels {
     /// Takes up the kernel's maps, the first time that an object has made them, and labels the
     /// processes that run already.
     pub fn adopt(&self, shared: &SharedMaps) -> anyhow::Result<()> {
-        let (Some(agent_of), Some(epoch)) = (shared.get(AGENT_OF), shared.get(LABEL_EPOCH)) else {
-            return Ok(());
-        };
-        let reopen = |map: &MapData| anyhow::Ok(MapData::from_id(map.info()?.id())?);
         {
             let mut maps = lock(&self.maps);
             if maps.is_some() {
                 return Ok(());
             }
-            let mut opened = Maps {
-                agent_of_state: reopen(agent_of)?,
-                agent_of: Map::HashMap(reopen(agent_of)?)
-                    .try_into()
-                    .context("map AGENT_OF")?,
-                epoch: Map::Array(reopen(epoch)?)
-                    .try_into()
-                    .context("map LABEL_EPOCH")?,
+            let Some(mut opened) = Maps::open(shared)? else {
+                return Ok(());
             };
             // Even with nobody to watch: the epoch's first value tells tasks to look.
             opened.new_epoch()?;
             *maps = Some(opened);
         }
         self.scan()
+    }
+
+    /// Teaches the kernel from now on which programs are whose, for as long as the caller keeps
+    /// what this returns.
+    pub fn teach(&self, programs: Programs) -> anyhow::Result<Arc<Mutex<Programs>>> {
+        let programs = Arc::new(Mutex::new(programs));
+        *lock(&self.programs) = Arc::downgrade(&programs);
+        let rules = !lock(&self.rules).is_empty();
+        lock(&programs).restart(rules)?;
+        Ok(programs)
     }
 
     /// Changes the rules. Processes keep their labels until the next [`scan`](Self::scan).
@@ -115,8 +122,14 @@ impl Labels {
             let id = AgentId::try_from(number).expect("MAX_AGENTS fits an agent number");
             numbered.push((id, rule.clone()));
         }
+        let any = !numbered.is_empty();
         *lock(&self.names) = names.into();
         *lock(&self.rules) = numbered.into();
+        if let Some(programs) = self.programs()
+            && let Err(error) = lock(&programs).restart(any)
+        {
+            warn!("some processes may be labelled by the old [[agents]]: {error:#}");
+        }
     }
 
     /// Labels every process of the node anew, and those that appear while it looks.
@@ -125,14 +138,12 @@ impl Labels {
             // The numbers in this /proc are not those that the kernel programs see.
             return Ok(());
         }
-        let mut scan = self.relabelling();
+        let mut scan = Relabelling::new(self);
         let mut seen = HashSet::new();
         for _ in 0..SCAN_ROUNDS {
             let before = seen.len();
-            for entry in fs::read_dir("/proc").context("list /proc")? {
-                let name = entry.context("list /proc")?.file_name();
-                let pid = name.to_str().and_then(|name| name.parse().ok());
-                if let Some(pid) = pid.filter(|pid| seen.insert(*pid)) {
+            for pid in processes()? {
+                if seen.insert(pid) {
                     scan.relabel(pid)?;
                 }
             }
@@ -144,26 +155,21 @@ impl Labels {
     }
 
     /// Labels a process that executes another program, and the children that it made before this
-    /// was known: they inherited the old label and may never execute anything themselves.
-    pub fn exec(&self, pid: u32) -> anyhow::Result<()> {
-        let mut relabelling = self.relabelling();
-        let mut waiting = vec![pid];
-        while let Some(pid) = waiting.pop() {
-            if relabelling.relabel(pid)? {
-                waiting.extend(children(pid));
-            }
-        }
-        Ok(())
+    /// was known.
+    pub fn exec(&self, event: &Event, cgroups: &mut CgroupMemory) -> anyhow::Result<Answer> {
+        Relabelling::new(self).exec(event, cgroups)
     }
 
-    /// Removes processes that have ended; returns how many are watched.
+    /// Removes what processes that have ended left behind; returns how many are watched.
+    ///
+    /// The kernel does so itself at the end of a process. This is for those that ended while it
+    /// did not look, or just before they were labelled.
     pub fn sweep(&self) -> anyhow::Result<u64> {
         let mut maps = lock(&self.maps);
         let Some(maps) = &mut *maps else { return Ok(0) };
-        let pids: Vec<u32> = maps.agent_of.keys().collect::<Result<_, _>>()?;
         let mut alive = 0;
-        for pid in pids {
-            if Path::new("/proc").join(pid.to_string()).exists() {
+        for (pid, label) in maps.all()? {
+            if identity::started_ticks(pid) == Some(label.started_ticks) {
                 alive += 1;
             } else {
                 // A process that ended needs no epoch: none of its tasks will ask again.
@@ -173,10 +179,34 @@ impl Labels {
         Ok(alive)
     }
 
+    /// The processes that the rules match, by agent, without asking the kernel.
+    pub fn matching(&self) -> anyhow::Result<Vec<(String, Vec<u32>)>> {
+        let rules = Arc::clone(&lock(&self.rules));
+        let mut found: Vec<_> = rules
+            .iter()
+            .map(|(_, rule)| (rule.name.clone(), Vec::new()))
+            .collect();
+        let mut identities = Identities::new(rules.iter().map(|(_, rule)| rule));
+        for pid in processes()? {
+            let Some(look) = identities.read(pid) else {
+                continue;
+            };
+            let rule = rules
+                .iter()
+                .position(|(_, rule)| rule.matches(&look.identity));
+            if let Some((_, pids)) = rule.and_then(|rule| found.get_mut(rule)) {
+                pids.push(pid);
+            }
+        }
+        Ok(found)
+    }
+
     /// The name of the agent that the kernel counts a process under; `None` for the rest.
     pub fn agent_of(&self, pid: u32) -> Option<String> {
-        let agent = lock(&self.maps).as_ref()?.agent_of.get(&pid, 0).ok()?;
-        self.names().get(usize::try_from(agent).ok()?).cloned()
+        let label = lock(&self.maps).as_ref()?.get(pid)?;
+        self.names()
+            .get(usize::try_from(label.agent).ok()?)
+            .cloned()
     }
 
     /// Processes that should have been labelled when the kernel's map was full.
@@ -191,84 +221,8 @@ impl Labels {
             .map(|maps| read(&maps.agent_of_state))
     }
 
-    fn relabelling(&self) -> Relabelling<'_> {
-        let rules = Arc::clone(&lock(&self.rules));
-        Relabelling {
-            identities: Identities::new(rules.iter().map(|(_, rule)| rule)),
-            rules,
-            labels: self,
-            changed: false,
-        }
-    }
-}
-
-/// A round of labelling. Raises the epoch at its end if a label changed, also after an error.
-struct Relabelling<'a> {
-    labels: &'a Labels,
-    rules: Rules,
-    identities: Identities,
-    changed: bool,
-}
-
-impl Relabelling<'_> {
-    /// Brings one process's label up to date; returns whether it changed.
-    fn relabel(&mut self, pid: u32) -> anyhow::Result<bool> {
-        // A process that has ended meanwhile belongs to nobody.
-        let identity = self.identities.read(pid);
-        let rule = identity
-            .and_then(|identity| self.rules.iter().find(|(_, rule)| rule.matches(&identity)));
-        let agent = rule.map_or(OTHER, |(id, _)| *id);
-        let mut maps = lock(&self.labels.maps);
-        let Some(maps) = &mut *maps else {
-            return Ok(false);
-        };
-        let labelled = maps.agent_of.get(&pid, 0).unwrap_or(OTHER.into());
-        if labelled == u32::from(agent) {
-            return Ok(false);
-        }
-        if agent == OTHER {
-            maps.remove(pid)?;
-        } else if let Err(error) = maps.agent_of.insert(pid, u32::from(agent), 0) {
-            if self.labels.lost.fetch_add(1, Relaxed) == 0 {
-                warn!(pid, %error, "a watched process could not be labelled; it counts as `other`");
-            }
-            return Ok(false);
-        }
-        self.changed = true;
-        Ok(true)
-    }
-}
-
-impl Drop for Relabelling<'_> {
-    fn drop(&mut self) {
-        if self.changed
-            && let Some(maps) = &mut *lock(&self.labels.maps)
-            && let Err(error) = maps.new_epoch()
-        {
-            warn!("tasks do not learn of new labels: {error:#}");
-        }
-    }
-}
-
-impl Maps {
-    fn remove(&mut self, pid: u32) -> anyhow::Result<()> {
-        match self.agent_of.remove(&pid) {
-            // The kernel may have been first, when another process took the number.
-            Ok(()) | Err(MapError::KeyNotFound | MapError::ElementNotFound) => Ok(()),
-            Err(MapError::SyscallError(error))
-                if error.io_error.kind() == io::ErrorKind::NotFound =>
-            {
-                Ok(())
-            }
-            Err(error) => Err(error).context("remove a label"),
-        }
-    }
-
-    fn new_epoch(&mut self) -> anyhow::Result<()> {
-        let epoch = self.epoch.get(&0, 0).context("read the label epoch")?;
-        // Tasks start at 0, which therefore is no epoch.
-        let next = epoch.wrapping_add(1).max(1);
-        self.epoch.set(0, next, 0).context("raise the label epoch")
+    fn programs(&self) -> Option<Arc<Mutex<Programs>>> {
+        lock(&self.programs).upgrade()
     }
 }
 
@@ -280,21 +234,14 @@ pub fn in_initial_pid_namespace() -> anyhow::Result<bool> {
     Ok(namespace.as_os_str() == INITIAL)
 }
 
-/// The processes that a process's threads made; none where the kernel does not tell
-/// (`CONFIG_PROC_CHILDREN`) or the process has ended.
-fn children(pid: u32) -> Vec<u32> {
-    let threads = fs::read_dir(format!("/proc/{pid}/task"));
-    let threads = threads.into_iter().flatten().map_while(Result::ok);
-    let lists =
-        threads.filter_map(|thread| fs::read_to_string(thread.path().join("children")).ok());
+/// The numbers of all processes there are at the moment.
+fn processes() -> anyhow::Result<Vec<u32>> {
     let mut pids = Vec::new();
-    for list in lists {
-        pids.extend(
-            list.split_ascii_whitespace()
-                .filter_map(|pid| pid.parse::<u32>().ok()),
-        );
+    for entry in fs::read_dir("/proc").context("list /proc")? {
+        let name = entry.context("list /proc")?.file_name();
+        pids.extend(name.to_str().and_then(|name| name.parse::<u32>().ok()));
     }
-    pids
+    Ok(pids)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -24,6 +24,7 @@ pub mod offsets;
 pub mod per_cpu;
 pub mod pins;
 pub mod pipeline;
+pub mod printable;
 pub mod ring;
 pub mod snapshot;
 pub mod source;

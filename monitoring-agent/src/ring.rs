@@ -109,7 +109,7 @@ async fn forward<T: Pod + Send>(
 }
 
 /// The record as a `T`, if it has the size of one.
-fn decode<T: Pod>(record: &[u8]) -> Option<T> {
+pub fn decode<T: Pod>(record: &[u8]) -> Option<T> {
     // SAFETY: the length is that of `T`, any bytes are a valid `Pod`, and the read is unaligned.
     (record.len() == size_of::<T>())
         .then(|| unsafe { record.as_ptr().cast::<T>().read_unaligned() })

@@ -25,15 +25,25 @@ const RESERVED: &str = "other";
 /// Most bytes of a process's name, for all but kernel threads: `TASK_COMM_LEN` without its zero.
 const COMM_LENGTH: usize = 15;
 
-const KEYS: [&str; 5] = ["name", "comm", "exe", "cgroup", "environment"];
+const KEYS: [&str; 7] = [
+    "name",
+    "comm",
+    "exe",
+    "cgroup",
+    "container",
+    "pod",
+    "environment",
+];
 
 /// A rule's list of patterns, by its key.
 type List = fn(&mut AgentRule) -> &mut Vec<Pattern>;
 
-const LISTS: [(&str, List); 4] = [
+const LISTS: [(&str, List); 6] = [
     ("comm", |rule| &mut rule.comm),
     ("exe", |rule| &mut rule.exe),
     ("cgroup", |rule| &mut rule.cgroup),
+    ("container", |rule| &mut rule.container),
+    ("pod", |rule| &mut rule.pod),
     ("environment", |rule| &mut rule.environment),
 ];
 
@@ -46,7 +56,8 @@ pub(super) fn defaults() -> Vec<AgentRule> {
     let rule = |name: &str, exe: &str, cgroup: &[&str]| AgentRule {
         exe: patterns(&[exe]),
         cgroup: patterns(cgroup),
-        ..empty(name.to_owned())
+        name: name.to_owned(),
+        ..AgentRule::default()
     };
     vec![
         rule("swarmlet", "swarmlet", &[]),
@@ -94,7 +105,7 @@ fn read_rule(
     document: &mut Document<'_>,
 ) -> AgentRule {
     document.report_unknown(table, path, &KEYS);
-    let mut rule = empty(String::new());
+    let mut rule = AgentRule::default();
     if let Some(value) = table.get("name") {
         match name(value, earlier) {
             Ok(name) => rule.name = name,
@@ -123,8 +134,8 @@ fn report_no_pattern(
     path: &str,
     document: &mut Document<'_>,
 ) {
-    let cure =
-        "give it at least one of comm, exe, cgroup, environment, for example exe = \"trainer*\"";
+    let cure = "give it at least one of comm, exe, cgroup, container, pod, environment, for example \
+                exe = \"trainer*\"";
     let is_empty = |value: &DeValue<'_>| matches!(value, DeValue::Array(globs) if globs.is_empty());
     let mut given = LISTS
         .iter()
@@ -214,9 +225,12 @@ fn pattern(value: &DeValue<'_>) -> Result<Pattern, Fault> {
     })
 }
 
+/// Characters of a container's id.
+const ID_LENGTH: usize = 64;
+
 /// Why this glob can match no process, if so. Worth a note, but not a refusal: kernel threads are
 /// an exception to the first, and a program may write its own environment, an exception to the
-/// second.
+/// last.
 fn matches_nothing(key: &str, glob: &str) -> Option<String> {
     let bare = !glob.contains('[');
     match key {
@@ -225,19 +239,14 @@ fn matches_nothing(key: &str, glob: &str) -> Option<String> {
                 "the kernel keeps {COMM_LENGTH} bytes of a process's name, so this matches none; use exe, or a shorter glob with *"
             ))
         }
+        "container" if bare && !glob.contains(['*', '?']) && glob.len() != ID_LENGTH => {
+            Some(format!(
+                "a container's id has {ID_LENGTH} digits, so this matches none; use \"{glob}*\" for those that begin so"
+            ))
+        }
         "environment" if bare && !glob.contains(['=', '*', '?']) => Some(format!(
             "entries have the form NAME=value, so this matches none; use \"{glob}=*\""
         )),
         _ => None,
-    }
-}
-
-fn empty(name: String) -> AgentRule {
-    AgentRule {
-        name,
-        comm: Vec::new(),
-        exe: Vec::new(),
-        cgroup: Vec::new(),
-        environment: Vec::new(),
     }
 }

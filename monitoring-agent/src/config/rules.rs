@@ -23,9 +23,27 @@ pub struct Identity<'a> {
     pub exe: &'a str,
     /// Path of the process's cgroup, the part behind `0::` in `/proc/PID/cgroup`.
     pub cgroup: &'a str,
+    /// Id of the innermost container the process is in. Left empty when no rule
+    /// [needs](AgentRule::needs_containers) it, like the next.
+    pub container: &'a str,
+    /// Uid of the Kubernetes pod the process is in.
+    pub pod: &'a str,
     /// `/proc/PID/environ` as it is: entries `NAME=value`, each ended by a zero byte. Left empty
     /// when no rule [needs](AgentRule::needs_environment) it.
     pub environment: &'a [u8],
+}
+
+impl<'a> Identity<'a> {
+    /// The executable's path, also of a file that has been replaced.
+    fn exe_path(&self) -> &'a str {
+        self.exe.strip_suffix(REPLACED).unwrap_or(self.exe)
+    }
+
+    /// The executable's file name.
+    pub fn exe_name(&self) -> &'a str {
+        let path = self.exe_path();
+        path.rsplit('/').next().unwrap_or(path)
+    }
 }
 
 impl AgentRule {
@@ -44,10 +62,17 @@ impl AgentRule {
     /// assert_eq!(agent.map(|rule| rule.name.as_str()), Some("gpu-agents"));
     /// ```
     pub fn matches(&self, process: &Identity<'_>) -> bool {
+        self.matches_program(process) || self.matches_environment(process.environment)
+    }
+
+    /// As [`matches`](Self::matches), but for the environment: what the next process that executes
+    /// the same program in the same cgroup has in common with this one.
+    pub fn matches_program(&self, process: &Identity<'_>) -> bool {
         any(&self.comm, process.comm)
-            || self.matches_exe(process.exe)
+            || self.matches_exe(process)
             || any(&self.cgroup, process.cgroup)
-            || self.matches_environment(process.environment)
+            || any(&self.container, process.container)
+            || any(&self.pod, process.pod)
     }
 
     /// Whether the answer can depend on the environment. It is the one fact that is dear to read,
@@ -56,9 +81,18 @@ impl AgentRule {
         !self.environment.is_empty()
     }
 
-    fn matches_exe(&self, exe: &str) -> bool {
-        let path = exe.strip_suffix(REPLACED).unwrap_or(exe);
-        let name = path.rsplit('/').next().unwrap_or(path);
+    /// Whether the answer can depend on the container or the pod.
+    pub fn needs_containers(&self) -> bool {
+        !(self.container.is_empty() && self.pod.is_empty())
+    }
+
+    /// Whether the answer can depend on the cgroup, its container and pod included.
+    pub fn needs_cgroup(&self) -> bool {
+        self.needs_containers() || !self.cgroup.is_empty()
+    }
+
+    fn matches_exe(&self, process: &Identity<'_>) -> bool {
+        let (path, name) = (process.exe_path(), process.exe_name());
         self.exe.iter().any(|pattern| {
             let fact = if pattern.as_str().contains('/') {
                 path
@@ -69,7 +103,8 @@ impl AgentRule {
         })
     }
 
-    fn matches_environment(&self, environment: &[u8]) -> bool {
+    /// Whether an entry of the environment matches.
+    pub fn matches_environment(&self, environment: &[u8]) -> bool {
         self.needs_environment()
             && environment
                 .split(|byte| *byte == 0)
@@ -90,10 +125,7 @@ mod tests {
     fn rule() -> AgentRule {
         AgentRule {
             name: "agent".to_owned(),
-            comm: Vec::new(),
-            exe: Vec::new(),
-            cgroup: Vec::new(),
-            environment: Vec::new(),
+            ..AgentRule::default()
         }
     }
 
@@ -113,6 +145,7 @@ mod tests {
                 exe: "swarmlet",
                 cgroup: "swarmlet",
                 environment: b"swarmlet",
+                ..Identity::default()
             };
             assert_eq!(rule.matches(&process), want, "{pattern} {comm}");
         };
@@ -185,6 +218,32 @@ mod tests {
     }
 
     #[test]
+    fn containers_and_pods_are_matched_whole() {
+        let rule = AgentRule {
+            container: patterns("c0ffee*"),
+            pod: patterns("0f1e-*"),
+            ..rule()
+        };
+        assert!(rule.needs_containers() && rule.needs_cgroup());
+        assert!(!self::rule().needs_cgroup());
+        let check = |container: &str, pod: &str, want: bool| {
+            let process = Identity {
+                container,
+                pod,
+                cgroup: "c0ffee",
+                ..Identity::default()
+            };
+            assert_eq!(rule.matches(&process), want, "{container} {pod}");
+            assert_eq!(rule.matches_program(&process), want, "{container} {pod}");
+        };
+        check("c0ffee42", "", true);
+        check("0c0ffee42", "", false);
+        check("", "0f1e-42", true);
+        check("", "0f1e", false);
+        check("", "", false);
+    }
+
+    #[test]
     fn environment_is_matched_by_entry() {
         let check = |pattern: &str, environment: &[u8], want: bool| {
             let rule = AgentRule {
@@ -197,6 +256,7 @@ mod tests {
                 ..Identity::default()
             };
             assert_eq!(rule.matches(&process), want, "{pattern} {environment:?}");
+            assert!(!rule.matches_program(&process));
         };
         check("SWARM_ROLE=*", b"HOME=/\0SWARM_ROLE=worker\0", true);
         check("SWARM_ROLE=*", b"SWARM_ROLE=worker", true);
@@ -217,9 +277,13 @@ mod tests {
                 let list = vec![pattern];
                 let rule = AgentRule {
                     name: String::new(),
-                    comm: list.clone(), exe: list.clone(), cgroup: list.clone(), environment: list,
+                    comm: list.clone(), exe: list.clone(), cgroup: list.clone(),
+                    container: list.clone(), pod: list.clone(), environment: list,
                 };
-                rule.matches(&Identity { comm: &fact, exe: &fact, cgroup: &fact, environment: &environment });
+                rule.matches(&Identity {
+                    comm: &fact, exe: &fact, cgroup: &fact, container: &fact, pod: &fact,
+                    environment: &environment,
+                });
             }
         }
 

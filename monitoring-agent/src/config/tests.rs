@@ -247,7 +247,7 @@ fn the_file_is_found_by_flag_then_variable_then_place() {
 
 #[test]
 fn agents_take_one_pattern_or_a_list() {
-    let file = "[[agents]]\nname = 'a'\ncomm = 'x'\nexe = ['y', '/z/*']\n[[agents]]\nname = 'Ä b'\ncgroup = '*'";
+    let file = "[[agents]]\nname = 'a'\ncomm = 'x'\nexe = ['y', '/z/*']\n[[agents]]\nname = 'Ä b'\ncgroup = '*'\ncontainer = 'c*'\npod = ['p', 'q']";
     let agents = load_file(file).unwrap().config.agents;
     let globs = |list: &[glob::Pattern]| {
         list.iter()
@@ -267,6 +267,8 @@ fn agents_take_one_pattern_or_a_list() {
         )
     );
     assert_eq!(globs(&agents[1].cgroup), ["*"]);
+    assert_eq!(globs(&agents[1].container), ["c*"]);
+    assert_eq!(globs(&agents[1].pod), ["p", "q"]);
     assert!(load_file("agents = []").unwrap().config.agents.is_empty());
 }
 

@@ -1,51 +1,75 @@
-//! Source `process`: keeps the agents' labels current as processes come, change and go.
+//! Source `process`: how processes start, change and end, and the agents' labels meanwhile.
 //!
-//! Executions arrive by ring buffer, because they are rare and need a look into /proc; children
-//! inherit their parent's label in the kernel, without any event.
+//! The kernel counts, and labels what it knows. Executions that it does not know arrive by ring
+//! buffer, because they are rare and need a look into /proc; children inherit their parent's label
+//! in the kernel, without any event.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering::Relaxed},
-    },
-    thread,
-};
+mod follower;
+mod lifecycle;
 
-use anyhow::Context as _;
+use std::sync::{Arc, Mutex};
+
 use aya::include_bytes_aligned;
 use monitoring_common::{
     agents::AGENT_OF,
-    process::{EXEC, Event, lost},
+    process::lost::{self, LABEL_MAP_FULL},
 };
-use tokio::sync::mpsc;
-use tracing::warn;
 
+use self::{follower::Follower, lifecycle::Counts};
 use super::StartContext;
 use crate::{
     kernel_state::{self, Losses},
-    labels::{Labels, in_initial_pid_namespace},
+    labels::{Labels, Programs, in_initial_pid_namespace},
     loader::{self, Attach, Family, Loaded},
-    offsets::ABSENT,
-    ring::{self, Reader},
+    offsets::{ABSENT, Offsets},
     source::{Batch, Source, StartError},
 };
 
 const PROGRAMS: &[Attach] = &[
-    Attach::RawTracepoint("sched_process_fork", "sched_process_fork"),
-    Attach::RawTracepoint("sched_process_exec", "sched_process_exec"),
+    Attach::BtfTracepoint("sched_process_free", "sched_process_free"),
+    Attach::BtfTracepoint("sched_process_exit", "sched_process_exit"),
+    Attach::BtfTracepoint("sched_process_fork", "sched_process_fork"),
+    Attach::BtfTracepoint("sched_process_exec", "sched_process_exec"),
 ];
 
-/// Executions that may wait for their look into /proc: a second's worth at 4,096 a second.
-const WAITING_EVENTS: usize = 4096;
+/// The kernel's fields, by the names of the object's globals. All kernels since 5.15 have them.
+const FIELDS: [(&str, &str, &str); 21] = [
+    ("TGID", "task_struct", "tgid"),
+    ("PID", "task_struct", "pid"),
+    ("START_BOOTTIME", "task_struct", "start_boottime"),
+    ("GROUP_LEADER", "task_struct", "group_leader"),
+    ("SIGNAL", "task_struct", "signal"),
+    ("EXIT_CODE", "task_struct", "exit_code"),
+    ("CGROUPS", "task_struct", "cgroups"),
+    ("LIVE", "signal_struct", "live.counter"),
+    ("NR_THREADS", "signal_struct", "nr_threads"),
+    ("SIGNAL_FLAGS", "signal_struct", "flags"),
+    ("GROUP_EXIT_CODE", "signal_struct", "group_exit_code"),
+    ("OOM_MM", "signal_struct", "oom_mm"),
+    ("BPRM_FILE", "linux_binprm", "file"),
+    ("BPRM_INTERP", "linux_binprm", "interp"),
+    ("FILE_INODE", "file", "f_inode"),
+    ("FILE_DENTRY", "file", "f_path.dentry"),
+    ("FILE_MOUNT", "file", "f_path.mnt"),
+    ("INODE_NUMBER", "inode", "i_ino"),
+    ("INODE_SUPER_BLOCK", "inode", "i_sb"),
+    ("DEVICE", "super_block", "s_dev"),
+    ("DENTRY_NAME", "dentry", "d_name.name"),
+];
+
+/// Arguments of `sched_process_exit` where it says whether the task is the last of its process.
+const EXIT_ARGUMENTS: u32 = 2;
 
 struct Process {
     loaded: Loaded,
     losses: Losses,
     labels: Arc<Labels>,
-    reader: Reader,
+    follower: Follower,
+    counts: Counts,
+    /// Kept for the labels' owner, which teaches the kernel through them while they are here.
+    _programs: Arc<Mutex<Programs>>,
     /// Events known to be lost at the last scan of all processes.
     repaired_loss: u64,
-    failures: Arc<AtomicU64>,
 }
 
 /// Loads the family and labels the processes that run already.
@@ -59,67 +83,71 @@ pub fn start(context: &mut StartContext<'_>) -> Result<Box<dyn Source>, StartErr
                    numbers; run it in the node's (docker: --pid=host, Kubernetes: hostPID: true)";
         return Err(StartError::Unsupported(why.to_owned()));
     }
-    let tgid = loader::field(context.offsets, "task_struct", "tgid")?;
-    let family = Family {
-        name: "process",
-        object: include_bytes_aligned!(concat!(env!("OUT_DIR"), "/process")),
-        globals: vec![("TGID_OFFSET", vec![tgid])],
-        map_sizes: Vec::new(),
-        programs: PROGRAMS,
-        debug: context.config.ebpf_debug,
-    };
-    if tgid == ABSENT {
-        return Err(StartError::Unsupported(
-            "task_struct.tgid is not in this kernel's BTF".into(),
-        ));
-    }
+    let family = family(context.offsets, context.config.ebpf_debug)?;
     let mut loaded = loader::load(&family, context.shared, context.offsets)?;
-    let (events, reader) = ring::read(loaded.take_map("EVENTS")?, WAITING_EVENTS)?;
     context.labels.adopt(context.shared)?;
+    let programs = Programs::new(&mut loaded)?;
     let labels = Arc::clone(context.labels);
-    let failures = Arc::new(AtomicU64::new(0));
-    follow(events, Arc::clone(&labels), Arc::clone(&failures))?;
+    let events = loaded.take_map("EVENTS")?;
+    let programs = labels.teach(programs)?;
+    let process = Process {
+        follower: Follower::start(events, Arc::clone(&labels))?,
+        losses: Losses::new(&mut loaded, &lost::REASONS)?,
+        counts: Counts::new(&mut loaded)?,
+        loaded,
+        labels: Arc::clone(&labels),
+        _programs: programs,
+        repaired_loss: 0,
+    };
     // Whatever ran unseen while this source did not.
     labels.sweep()?;
     labels.scan()?;
-    Ok(Box::new(Process {
-        losses: Losses::new(&mut loaded, &lost::REASONS)?,
-        loaded,
-        labels,
-        reader,
-        repaired_loss: 0,
-        failures,
-    }))
+    Ok(Box::new(process))
 }
 
-/// Labels executing processes on a thread of its own, which ends with the ring's reader: that one
-/// holds the channel's other end.
-fn follow(
-    mut events: mpsc::Receiver<Event>,
-    labels: Arc<Labels>,
-    failures: Arc<AtomicU64>,
-) -> anyhow::Result<()> {
-    let follower = move || {
-        while let Some(event) = events.blocking_recv() {
-            if event.kind == EXEC
-                && let Err(error) = labels.exec(event.pid)
-            {
-                failures.fetch_add(1, Relaxed);
-                warn!(pid = event.pid, "could not label a process: {error:#}");
-            }
+/// The kernel side by itself: counts, and sends events to whoever takes them.
+///
+/// # Errors
+///
+/// When this kernel lacks a field that the programs read.
+pub fn family(offsets: &mut Offsets, debug: bool) -> Result<Family<'static>, StartError> {
+    Ok(Family {
+        name: "process",
+        object: include_bytes_aligned!(concat!(env!("OUT_DIR"), "/process")),
+        globals: globals(offsets)?,
+        map_sizes: Vec::new(),
+        programs: PROGRAMS,
+        debug,
+    })
+}
+
+fn globals(offsets: &mut Offsets) -> Result<Vec<(&'static str, Vec<u32>)>, StartError> {
+    let mut globals = Vec::new();
+    for (global, structure, path) in FIELDS {
+        let offset = loader::field(offsets, structure, path)?;
+        if offset == ABSENT {
+            let why = format!("{structure}.{path} is not in this kernel's BTF");
+            return Err(StartError::Unsupported(why));
         }
-    };
-    thread::Builder::new()
-        .name("labels".into())
-        .spawn(follower)
-        .context("start the thread that labels processes")?;
-    Ok(())
+        globals.push((global, vec![offset]));
+    }
+    let arguments = offsets.tracepoint_arguments("sched_process_exit");
+    let arguments = arguments.map_err(anyhow::Error::new)?;
+    let last_is_told = arguments.is_some_and(|arguments| arguments >= EXIT_ARGUMENTS);
+    globals.push(("LAST_IS_TOLD", vec![last_is_told.into()]));
+    Ok(globals)
 }
 
 impl Source for Process {
     fn collect(&mut self) -> anyhow::Result<Batch> {
+        self.follower.settle();
+        let names = self.labels.names();
+        let mut sums = self.follower.counts();
+        let sums = &mut sums[..names.len()];
+        self.counts.add_to(sums)?;
+        let families = lifecycle::families(&names, sums);
         let mut lost = self.losses.read()?;
-        lost.extend(self.reader.loss().totals());
+        lost.extend(self.follower.losses());
         let watched = self.labels.sweep()?;
         let events_lost = lost.iter().map(|(_, count)| count).sum();
         if events_lost > self.repaired_loss {
@@ -129,15 +157,14 @@ impl Source for Process {
         }
         let (programs, recursions) = kernel_state::programs(&self.loaded);
         lost.push(("recursion", recursions));
-        lost.push(("label_map_full", self.labels.lost()));
-        lost.push(("label_failed", self.failures.load(Relaxed)));
+        lost.push((LABEL_MAP_FULL, self.labels.lost()));
         let maps = self
             .labels
             .with_map(|map| kernel_state::map(AGENT_OF, map.fd(), Some(watched)))
             .into_iter()
             .collect();
         Ok(Batch {
-            families: Vec::new(),
+            families,
             lost,
             programs,
             maps,

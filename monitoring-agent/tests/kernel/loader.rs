@@ -1,18 +1,11 @@
 //! What the loader says when something does not load: "this kernel lacks it" is not "broken".
 
-use std::{collections::BTreeSet, process::Command};
-
-use aya::{
-    include_bytes_aligned,
-    maps::{Map, RingBuf},
-};
+use aya::include_bytes_aligned;
 use monitoring_agent::{
-    kernel_state::Losses,
     loader::{Attach, Family, SharedMaps, load},
     offsets::Offsets,
     source::StartError,
 };
-use monitoring_common::process::lost;
 
 const OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/syscalls"));
 
@@ -99,48 +92,4 @@ fn what_is_no_object_is_broken() {
             other => panic!("{other:?}"),
         }
     }
-}
-
-/// A ring that nobody empties: what does not fit is counted, event by event.
-#[test]
-fn a_full_ring_counts_every_event_it_refuses() {
-    const EXECUTIONS: u64 = 400;
-    let programs = [Attach::RawTracepoint(
-        "sched_process_exec",
-        "sched_process_exec",
-    )];
-    let process = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/process"));
-    let mut small = family(process, &programs);
-    // 256 events of 8 bytes, each with a header of 8.
-    small.map_sizes = vec![("EVENTS", 4096)];
-    let mut loaded = load(&small, &mut SharedMaps::new(), &mut Offsets::new()).unwrap();
-    let mut losses = Losses::new(&mut loaded, &lost::REASONS).unwrap();
-    let events = Map::RingBuf(loaded.take_map("EVENTS").unwrap());
-    let mut events = RingBuf::try_from(events).unwrap();
-    let mut own = BTreeSet::new();
-    for _ in 0..EXECUTIONS {
-        let mut child = Command::new("/bin/true").spawn().unwrap();
-        own.insert(child.id());
-        assert!(child.wait().unwrap().success());
-    }
-    // Nothing is counted from here on.
-    drop(loaded);
-    let mut kept = 0;
-    while let Some(event) = events.next() {
-        let pid = u32::from_ne_bytes(event[..4].try_into().unwrap());
-        kept += u64::from(own.contains(&pid));
-    }
-    let totals = losses.read().unwrap();
-    let of = |reason| totals.iter().find(|(name, _)| *name == reason).unwrap().1;
-    assert!((1..=256).contains(&kept), "{kept} events in room for 256");
-    // Other processes of the node may have executed something, too.
-    assert!(
-        kept + of("ring_full") >= EXECUTIONS,
-        "{kept} kept, lost: {totals:?}"
-    );
-    assert!(
-        of("ring_full") < 2 * EXECUTIONS,
-        "{kept} kept, lost: {totals:?}"
-    );
-    assert_eq!(of("labels_full"), 0);
 }

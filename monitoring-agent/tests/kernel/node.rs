@@ -36,7 +36,8 @@ impl Node {
         Self::limited(names, &[], change)
     }
 
-    fn limited(
+    /// Both.
+    pub(crate) fn limited(
         names: &[&str],
         limits: &[(&'static str, u32)],
         change: impl FnOnce(&mut Config),
@@ -113,10 +114,8 @@ pub(crate) fn me() -> AgentRule {
     let exe = glob::Pattern::escape(exe.to_str().unwrap());
     AgentRule {
         name: ME.to_owned(),
-        comm: Vec::new(),
         exe: vec![glob::Pattern::new(&exe).unwrap()],
-        cgroup: Vec::new(),
-        environment: Vec::new(),
+        ..AgentRule::default()
     }
 }
 

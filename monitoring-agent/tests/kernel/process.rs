@@ -1,48 +1,49 @@
-//! Family `process`: labels follow processes from their first instruction on.
+//! Family `process`: labels follow processes from their first instruction on, and every start and
+//! end is counted.
 
-use std::{
-    os::unix::process::CommandExt as _,
-    path::PathBuf,
-    process::{Child, Command},
-};
+mod ends;
+mod executions;
+mod limits;
+mod programs;
+mod threads;
 
-use monitoring_agent::config::AgentRule;
+use std::process::Command;
 
+use monitoring_agent::{config::AgentRule, source::Batch};
+
+use self::programs::{Program, Running};
 use crate::{
-    node::{ME, Node, losses, me},
+    node::{ME, Node, counter, losses, me},
     poll::poll_until,
     work,
 };
 
-/// A program that waits, under another name; gone with the test.
-struct Sleeper {
-    child: Child,
-    _folder: tempfile::TempDir,
+/// Counters of one agent that a test asks for.
+struct Counted<'a> {
+    batch: &'a Batch,
+    agent: &'a str,
 }
 
-impl Sleeper {
-    fn start(name: &str, environment: &[(&str, &str)]) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let program: PathBuf = folder.path().join(name);
-        std::fs::copy("/bin/sleep", &program).unwrap();
-        let mut command = Command::new(&program);
-        command
-            .arg0("sleep")
-            .arg("600")
-            .envs(environment.iter().copied());
-        Self {
-            child: command.spawn().unwrap(),
-            _folder: folder,
-        }
+impl Counted<'_> {
+    fn events(&self, event: &str) -> u64 {
+        self.of("agent_lifecycle_events_total", "event", event)
+    }
+
+    fn exits(&self, status: &str) -> u64 {
+        self.of("agent_exits_total", "status", status)
+    }
+
+    fn crashes(&self, signal: &str) -> u64 {
+        self.of("agent_crashes_total", "signal", signal)
+    }
+
+    fn of(&self, name: &str, label: &str, value: &str) -> u64 {
+        counter(self.batch, name, &[("agent", self.agent), (label, value)])
     }
 }
 
-impl Drop for Sleeper {
-    fn drop(&mut self) {
-        // Ends the process that `start` made; it may have ended already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+fn counted<'a>(batch: &'a Batch, agent: &'a str) -> Counted<'a> {
+    Counted { batch, agent }
 }
 
 fn rule(name: &str, exe: &[&str], environment: &[&str]) -> AgentRule {
@@ -54,10 +55,9 @@ fn rule(name: &str, exe: &[&str], environment: &[&str]) -> AgentRule {
     };
     AgentRule {
         name: name.to_owned(),
-        comm: Vec::new(),
         exe: globs(exe),
-        cgroup: Vec::new(),
         environment: globs(environment),
+        ..AgentRule::default()
     }
 }
 
@@ -71,7 +71,7 @@ fn watch_all(config: &mut monitoring_agent::config::Config) {
 
 #[test]
 fn processes_that_run_already() {
-    let by_name = Sleeper::start("swarmlet-1", &[]);
+    let by_name = Running::sleeper("swarmlet-1", &[]);
     let node = Node::with(&["process"], watch_all);
     let agent_of = |pid| node.labels.agent_of(pid);
     // Between fork and exec the child is this process; the event of its exec settles it.
@@ -85,9 +85,9 @@ fn processes_that_run_already() {
 #[test]
 fn processes_that_start_later() {
     let mut node = Node::with(&["process"], watch_all);
-    let by_name = Sleeper::start("swarmlet-2", &[]);
-    let by_environment = Sleeper::start("anything", &[("SWARM_ROLE", "worker")]);
-    let unwatched = Sleeper::start("unwatched", &[("SWARM_ROLE", "keeper")]);
+    let by_name = Running::sleeper("swarmlet-2", &[]);
+    let by_environment = Running::sleeper("anything", &[("SWARM_ROLE", "worker")]);
+    let unwatched = Running::sleeper("unwatched", &[("SWARM_ROLE", "keeper")]);
     let becomes = |pid: u32, want: Option<&str>| {
         poll_until("a label after exec", || {
             (node.labels.agent_of(pid).as_deref() == want).then_some(())
@@ -103,7 +103,7 @@ fn processes_that_start_later() {
 #[test]
 fn a_label_ends_with_its_process() {
     let mut node = Node::with(&["process"], watch_all);
-    let sleeper = Sleeper::start("swarmlet-3", &[]);
+    let sleeper = Running::sleeper("swarmlet-3", &[]);
     let pid = sleeper.child.id();
     poll_until("the label", || {
         (node.labels.agent_of(pid)? == "by-name").then_some(())
@@ -117,7 +117,7 @@ fn a_label_ends_with_its_process() {
 #[test]
 fn new_rules_label_running_processes() {
     let node = Node::start(&["process"]);
-    let sleeper = Sleeper::start("swarmlet-4", &[]);
+    let sleeper = Running::sleeper("swarmlet-4", &[]);
     let pid = sleeper.child.id();
     poll_until("no label by the old rules", || {
         node.labels.agent_of(pid).is_none().then_some(())
@@ -156,7 +156,7 @@ fn children_from_before_the_label_get_it_too() {
     };
     node.labels
         .set_rules(&[rule("renamed", &["kernel-*"], &[])]);
-    node.labels.exec(std::process::id()).unwrap();
+    node.labels.scan().unwrap();
     assert_eq!(
         node.labels.agent_of(std::process::id()).as_deref(),
         Some("renamed")
@@ -174,7 +174,7 @@ fn children_from_before_the_label_get_it_too() {
 fn what_changed_while_the_source_was_off_is_seen() {
     let mut node = Node::with(&["process"], watch_all);
     node.stop("process");
-    let sleeper = Sleeper::start("swarmlet-5", &[]);
+    let sleeper = Running::sleeper("swarmlet-5", &[]);
     let pid = sleeper.child.id();
     poll_until("the sleeper executes its program", || {
         let exe = std::fs::read_link(format!("/proc/{pid}/exe")).ok()?;

@@ -41,6 +41,11 @@ pub(crate) fn pin_to(cpu: usize) {
 /// `child` may only make system calls: after a fork of a process with threads nothing else is
 /// safe. It ends with `_exit(0)` when it returns.
 pub(crate) fn in_fork(child: impl FnOnce()) -> i32 {
+    wait_for(fork(child))
+}
+
+/// Runs `child` in a forked process, as [`in_fork`] does, and returns its number.
+pub(crate) fn fork(child: impl FnOnce()) -> i32 {
     // SAFETY: the child makes system calls only, as the caller promises, and never returns.
     match unsafe { libc::fork() } {
         -1 => panic!("fork: {}", io::Error::last_os_error()),
@@ -49,13 +54,38 @@ pub(crate) fn in_fork(child: impl FnOnce()) -> i32 {
             // SAFETY: ends the child without running the parent's exit handlers.
             unsafe { libc::_exit(0) }
         }
-        pid => {
-            let mut status = 0;
-            // SAFETY: waits for the child made above.
-            assert_eq!(unsafe { libc::waitpid(pid, &raw mut status, 0) }, pid);
-            status
-        }
+        pid => pid,
     }
+}
+
+/// How a forked process ended: what `waitpid` says.
+pub(crate) fn wait_for(child: i32) -> i32 {
+    let mut status = 0;
+    // SAFETY: waits for a child of this process.
+    assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
+    status
+}
+
+/// A pipe's ends for reading and writing, which forked processes inherit.
+pub(crate) fn pipe() -> (i32, i32) {
+    let mut ends = [0; 2];
+    // SAFETY: the array has room for the two descriptors.
+    assert_eq!(unsafe { libc::pipe(ends.as_mut_ptr()) }, 0);
+    (ends[0], ends[1])
+}
+
+/// In a forked process: waits until the parent closes its end. Makes system calls only.
+pub(crate) fn wait_for_end_of(wait: i32, go: i32) {
+    let mut byte = [0_u8];
+    close(go);
+    // SAFETY: reads into a buffer of its own.
+    unsafe { libc::read(wait, byte.as_mut_ptr().cast(), 1) };
+}
+
+/// Closes a descriptor.
+pub(crate) fn close(descriptor: i32) {
+    // SAFETY: the caller's own, which nothing else uses.
+    unsafe { libc::close(descriptor) };
 }
 
 /// A seccomp filter for the calling process, for good: the calls in `refused` fail with the error

@@ -101,7 +101,7 @@ const FILES: &[(&str, &str, &str, usize, &str, &str)] = &[
     ("[[agents]]\nexe = 'a'",
         "agents[0].name", "", 1, "missing", "give each agent a name"),
     ("[[agents]]\nname = 'a'",
-        "agents[0]", "", 1, "no pattern", "at least one of comm, exe, cgroup, environment"),
+        "agents[0]", "", 1, "no pattern", "at least one of comm, exe, cgroup, container, pod, environment"),
     ("[[agents]]\nname = 'b'\nexe = []",
         "agents[0].exe", "[]", 3, "an empty list", "for example exe = \"trainer*\""),
     ("[[agents]]\nname = 7\nexe = 'a'",

@@ -60,6 +60,11 @@ fn what_may_not_be_meant_is_noted() {
         &[],
         &["use \"ROLE=*\""],
     );
+    check(
+        "[[agents]]\nname = 'a'\ncontainer = 'c0ffee'",
+        &[],
+        &["use \"c0ffee*\""],
+    );
 }
 
 #[test]

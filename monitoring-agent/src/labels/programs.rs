@@ -1,0 +1,83 @@
+//! What the kernel remembers of programs, so that it labels processes that execute them by itself.
+//!
+//! The maps belong to family `process`. The rules' owner teaches and clears them.
+
+use anyhow::Context as _;
+use aya::maps::{Array, HashMap, Map, MapData};
+use monitoring_common::{
+    agents::AgentId,
+    process::{ExecKey, Known, Pending},
+};
+
+use super::maps::removed;
+use crate::loader::Loaded;
+
+/// The maps of a loaded family `process`.
+pub struct Programs {
+    known: HashMap<MapData, ExecKey, Known>,
+    pending: HashMap<MapData, u32, Pending>,
+    rules: Array<MapData, u32>,
+}
+
+impl Programs {
+    /// Takes the maps out of the object.
+    pub fn new(loaded: &mut Loaded) -> anyhow::Result<Self> {
+        Ok(Self {
+            known: Map::LruHashMap(loaded.take_map("PROGRAMS")?)
+                .try_into()
+                .context("map PROGRAMS")?,
+            pending: Map::HashMap(loaded.take_map("PENDING")?)
+                .try_into()
+                .context("map PENDING")?,
+            rules: Map::Array(loaded.take_map("RULES")?)
+                .try_into()
+                .context("map RULES")?,
+        })
+    }
+
+    /// Forgets everything, and says whether there are rules now.
+    pub(super) fn restart(&mut self, rules: bool) -> anyhow::Result<()> {
+        // First, so that what is asked meanwhile is answered by the new rules.
+        self.rules
+            .set(0, u32::from(rules), 0)
+            .context("tell the kernel whether there are rules")?;
+        let known: Vec<ExecKey> = self.known.keys().filter_map(Result::ok).collect();
+        for key in known {
+            self.unlearn(&key)?;
+        }
+        Ok(())
+    }
+
+    /// Tells the kernel whose agent processes are that execute a program.
+    pub(super) fn learn(
+        &mut self,
+        key: ExecKey,
+        agent: AgentId,
+        asked_ns: u64,
+    ) -> anyhow::Result<()> {
+        let known = Known {
+            asked_ns,
+            agent: agent.into(),
+            padding: 0,
+        };
+        self.known
+            .insert(key, known, 0)
+            .context("remember a program")
+    }
+
+    /// Has the kernel ask again at the next execution.
+    pub(super) fn unlearn(&mut self, key: &ExecKey) -> anyhow::Result<()> {
+        removed(self.known.remove(key)).context("forget a program")?;
+        Ok(())
+    }
+
+    /// Ends a process's wait for this execution, so that the kernel counts its end by its label.
+    /// `false` if the process has ended, and the event of that is on its way.
+    pub(super) fn settle(&mut self, pid: u32, at_ns: u64) -> anyhow::Result<bool> {
+        match self.pending.get(&pid, 0) {
+            // It has executed something else since, which will be looked at as well.
+            Ok(pending) if pending.at_ns != at_ns => Ok(true),
+            _ => removed(self.pending.remove(&pid)).context("settle an execution"),
+        }
+    }
+}
