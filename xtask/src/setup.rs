@@ -20,7 +20,12 @@ struct Tool {
 /// What the tests need beside Rust: independent counterparts that their numbers are compared
 /// with, a machine for the other kernels, and what knows the repository's files. Programs of one
 /// package follow each other.
-const TOOLS: [Tool; 8] = [
+const TOOLS: [Tool; 11] = [
+    Tool {
+        program: "biolatency",
+        package: "libbpf-tools",
+        service: None,
+    },
     Tool {
         program: "bpftool",
         package: "bpftool",
@@ -37,8 +42,18 @@ const TOOLS: [Tool; 8] = [
         service: None,
     },
     Tool {
+        program: "fio",
+        package: "fio",
+        service: None,
+    },
+    Tool {
         program: "git",
         package: "git",
+        service: None,
+    },
+    Tool {
+        program: "losetup",
+        package: "mount",
         service: None,
     },
     Tool {

@@ -44,7 +44,7 @@ pub(crate) struct Backing {
 }
 
 impl Backing {
-    pub(crate) fn new(size_bytes: u64) -> Self {
+    pub(crate) fn new(size_bytes: u32) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let device = OpenOptions::new().read(true).write(true).open("/dev/fuse");
         let device = device.expect("the kernel has FUSE (module `fuse`)");
@@ -132,7 +132,7 @@ const HEADER: usize = 40;
 /// Most bytes of one write, as the answer to `INIT` says.
 const MAX_WRITE: u32 = 1024 * 1024;
 
-fn serve(mut device: File, size_bytes: u64, shared: &(Mutex<State>, Condvar)) {
+fn serve(mut device: File, size_bytes: u32, shared: &(Mutex<State>, Condvar)) {
     let mut message = vec![0; HEADER + 4096 + MAX_WRITE as usize];
     // An error means that the file is unmounted.
     while let Ok(length) = device.read(&mut message) {
@@ -164,7 +164,7 @@ fn serve(mut device: File, size_bytes: u64, shared: &(Mutex<State>, Condvar)) {
 fn answer(
     operation: u32,
     message: &[u8],
-    size_bytes: u64,
+    size_bytes: u32,
     shared: &(Mutex<State>, Condvar),
 ) -> Result<Vec<u8>, i32> {
     match operation {
@@ -177,8 +177,7 @@ fn answer(
             Ok(padded(&words, 64))
         }
         operation::GETATTR => {
-            let (low, high) = (size_bytes as u32, (size_bytes >> 32) as u32);
-            let mut words = vec![0, 0, 0, 0, 1, 0, low, high];
+            let mut words = vec![0, 0, 0, 0, 1, 0, size_bytes, 0];
             words.resize(4 + 15, 0);
             words.extend([libc::S_IFREG | 0o600, 1, 0, 0, 0, 4096, 0]);
             Ok(padded(&words, 104))

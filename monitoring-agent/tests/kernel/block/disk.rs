@@ -22,7 +22,7 @@ const LOOP_CTL_REMOVE: u64 = 0x4c81;
 const BLKDISCARD: u64 = 0x1277;
 
 /// The disks' size.
-pub(crate) const SIZE_BYTES: u64 = 64 * 1024 * 1024;
+pub(crate) const SIZE_BYTES: u32 = 64 * 1024 * 1024;
 
 /// The first number that is tried for a disk: far above those that anybody else uses.
 const FIRST_NUMBER: libc::c_int = 700;
@@ -32,6 +32,7 @@ const FIRST_NUMBER: libc::c_int = 700;
 pub(crate) struct Data(pub(crate) [u8; 64 * 1024]);
 
 impl Data {
+    #[allow(clippy::large_stack_arrays, reason = "a test's stack has room")]
     pub(crate) fn new() -> Box<Self> {
         Box::new(Self([0; 64 * 1024]))
     }
@@ -60,7 +61,12 @@ impl Disk {
         let device = poll_until("the loop device's file", || {
             OpenOptions::new().read(true).write(true).open(&path).ok()
         });
-        ioctl(device.as_raw_fd(), LOOP_SET_FD, made_of.as_raw_fd() as u64).unwrap();
+        ioctl(
+            device.as_raw_fd(),
+            LOOP_SET_FD,
+            made_of.as_raw_fd().cast_unsigned().into(),
+        )
+        .unwrap();
         let file = OpenOptions::new()
             .read(true)
             .write(true)
@@ -97,6 +103,18 @@ impl Disk {
     /// Reads this many bytes with direct I/O: one request.
     pub(crate) fn read(&self, data: &mut Data, length: usize, offset: u64) -> io::Result<usize> {
         self.file().read_at(&mut data.0[..length], offset)
+    }
+
+    /// As [`Self::write`], and has the data forced out of the device's cache.
+    pub(crate) fn write_through(&self, data: &Data, length: usize) {
+        let vector = libc::iovec {
+            iov_base: data.0.as_ptr().cast_mut().cast(),
+            iov_len: length,
+        };
+        let fd = self.file().as_raw_fd();
+        // SAFETY: the vector and the data, which are only read, live across the call.
+        let written = unsafe { libc::pwritev2(fd, &raw const vector, 1, 0, libc::RWF_DSYNC) };
+        assert_eq!(usize::try_from(written).ok(), Some(length));
     }
 
     pub(crate) fn discard(&self, length: u64) {
@@ -143,7 +161,7 @@ impl Drop for Disk {
 }
 
 /// What /proc/diskstats says of a disk.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Stats {
     pub(crate) reads: u64,
     pub(crate) read_bytes: u64,
@@ -154,9 +172,24 @@ pub(crate) struct Stats {
     pub(crate) flushes: u64,
 }
 
+impl Stats {
+    /// What was added since an earlier look.
+    pub(crate) fn since(&self, earlier: &Self) -> Self {
+        Self {
+            reads: self.reads - earlier.reads,
+            read_bytes: self.read_bytes - earlier.read_bytes,
+            writes: self.writes - earlier.writes,
+            written_bytes: self.written_bytes - earlier.written_bytes,
+            discards: self.discards - earlier.discards,
+            discarded_bytes: self.discarded_bytes - earlier.discarded_bytes,
+            flushes: self.flushes - earlier.flushes,
+        }
+    }
+}
+
 fn control(request: u64, number: libc::c_int) -> io::Result<()> {
     let control = OpenOptions::new().write(true).open("/dev/loop-control")?;
-    ioctl(control.as_raw_fd(), request, number as u64)
+    ioctl(control.as_raw_fd(), request, number.cast_unsigned().into())
 }
 
 fn ioctl(fd: RawFd, request: u64, argument: u64) -> io::Result<()> {
