@@ -6,6 +6,7 @@
 mod calls;
 mod idle;
 mod process;
+mod requests;
 
 fn main() {
     println!(
@@ -13,5 +14,6 @@ fn main() {
         env!("CARGO_PKG_VERSION")
     );
     calls::measure();
+    requests::measure();
     idle::measure();
 }

@@ -73,6 +73,12 @@ impl Running {
         running
     }
 
+    /// libbpf-tools' `biolatency` on one disk.
+    pub(crate) fn biolatency(disk: &str) -> Self {
+        let mut command = Command::new("biolatency");
+        Self::start(command.args(["-d", disk]).stdout(Stdio::null()))
+    }
+
     fn start(command: &mut Command) -> Self {
         let program = command.get_program().to_string_lossy().into_owned();
         let spawned = command.stdin(Stdio::null()).spawn();
@@ -127,7 +133,7 @@ pub(crate) fn free_port() -> u16 {
     listener.local_addr().expect("a bound address").port()
 }
 
-fn wait_for(what: &str, mut done: impl FnMut() -> bool) {
+pub(crate) fn wait_for(what: &str, mut done: impl FnMut() -> bool) {
     for _ in 0..500 {
         if done() {
             return;
@@ -135,4 +141,9 @@ fn wait_for(what: &str, mut done: impl FnMut() -> bool) {
         thread::sleep(std::time::Duration::from_millis(20));
     }
     panic!("not within 10 s: {what}");
+}
+
+pub(crate) fn median(mut samples: Vec<f64>) -> f64 {
+    samples.sort_by(f64::total_cmp);
+    samples[samples.len() / 2]
 }

@@ -58,6 +58,8 @@ impl Disk {
             .write(true)
             .open(backing.path())
             .unwrap();
+        // Before 6.15 the device takes the size that the kernel remembers, and does not ask.
+        assert_eq!(made_of.metadata().unwrap().len(), u64::from(SIZE_BYTES));
         let device = poll_until("the loop device's file", || {
             OpenOptions::new().read(true).write(true).open(&path).ok()
         });
@@ -84,6 +86,16 @@ impl Disk {
     /// when the file reads short.
     pub(crate) fn complete_by_parts(&self) {
         ioctl(self.file().as_raw_fd(), LOOP_SET_DIRECT_IO, 1).unwrap();
+    }
+
+    pub(crate) fn path(&self) -> String {
+        format!("/dev/{}", self.name())
+    }
+
+    /// Changes a setting of the device's queue.
+    pub(crate) fn set(&self, setting: &str, value: &str) {
+        let path = format!("/sys/block/{}/queue/{setting}", self.name());
+        std::fs::write(&path, value).unwrap_or_else(|error| panic!("{path}: {error}"));
     }
 
     /// The name of the device, as the kernel has it.
@@ -145,6 +157,7 @@ impl Disk {
             reads: columns[0],
             read_bytes: columns[2] * 512,
             writes: columns[4],
+            merged_writes: columns[5],
             written_bytes: columns[6] * 512,
             discards: columns[11],
             discarded_bytes: columns[13] * 512,
@@ -166,6 +179,7 @@ pub(crate) struct Stats {
     pub(crate) reads: u64,
     pub(crate) read_bytes: u64,
     pub(crate) writes: u64,
+    pub(crate) merged_writes: u64,
     pub(crate) written_bytes: u64,
     pub(crate) discards: u64,
     pub(crate) discarded_bytes: u64,
@@ -179,6 +193,7 @@ impl Stats {
             reads: self.reads - earlier.reads,
             read_bytes: self.read_bytes - earlier.read_bytes,
             writes: self.writes - earlier.writes,
+            merged_writes: self.merged_writes - earlier.merged_writes,
             written_bytes: self.written_bytes - earlier.written_bytes,
             discards: self.discards - earlier.discards,
             discarded_bytes: self.discarded_bytes - earlier.discarded_bytes,
