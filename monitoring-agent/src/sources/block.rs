@@ -32,8 +32,11 @@ const ENDS: [Attach; 3] = [
 /// Tells the submission of every request, since 6.5.
 const SUBMISSION: &str = "block_io_start";
 
-/// Before that, tells the submission of requests that wait in a queue.
-const INSERTION: &str = "block_rq_insert";
+/// Before that, these two tell the submission of requests that are not issued at once.
+const INSERTION: [Attach; 2] = [
+    Attach::BtfTracepoint("block_rq_insert", "block_rq_insert"),
+    Attach::BtfTracepoint("block_getrq", "block_getrq"),
+];
 
 const DURATION_HELP: &str = "Time from the last issue of a request to the device's driver to its \
                              completion, failed requests included. Devices on top of others (dm, \
@@ -70,13 +73,14 @@ pub fn start(context: &mut StartContext<'_>) -> Result<Box<dyn Source>, StartErr
     let submission_is_told = is_there(context.offsets, SUBMISSION)?;
     let mut globals = fields(context.offsets)?;
     globals.push(("FLUSH", vec![operations.flush().unwrap_or(ABSENT)]));
+    globals.push(("FLUSHING", vec![operations::flushing(context.offsets)?]));
     globals.push(("SUBMISSION_IS_TOLD", vec![submission_is_told.into()]));
-    let beginning = if submission_is_told {
-        Attach::BtfTracepoint(SUBMISSION, SUBMISSION)
+    let mut programs = ENDS.to_vec();
+    if submission_is_told {
+        programs.push(Attach::BtfTracepoint(SUBMISSION, SUBMISSION));
     } else {
-        Attach::BtfTracepoint(INSERTION, INSERTION)
-    };
-    let programs: Vec<_> = ENDS.into_iter().chain([beginning]).collect();
+        programs.extend(INSERTION);
+    }
     let family = Family {
         name: "block",
         object: include_bytes_aligned!(concat!(env!("OUT_DIR"), "/block")),
@@ -116,6 +120,8 @@ fn fields(offsets: &mut Offsets) -> Result<Vec<(&'static str, Vec<u32>)>, StartE
         ("FLAGS_OFFSET", "request", "cmd_flags"),
         ("START_OFFSET", "request", "start_time_ns"),
         ("QUEUE_OFFSET", "request", "q"),
+        ("BIO_OFFSET", "request", "bio"),
+        ("BIO_FLAGS_OFFSET", "bio", "bi_opf"),
         ("DISK_OFFSET", "request_queue", "disk"),
         ("NAME_OFFSET", "gendisk", "disk_name"),
     ];

@@ -46,6 +46,13 @@ static START_OFFSET: Global<u32> = Global::new(ABSENT);
 #[unsafe(no_mangle)]
 static QUEUE_OFFSET: Global<u32> = Global::new(ABSENT);
 
+#[unsafe(no_mangle)]
+static BIO_OFFSET: Global<u32> = Global::new(ABSENT);
+
+/// Offset of `bi_opf` in `struct bio`.
+#[unsafe(no_mangle)]
+static BIO_FLAGS_OFFSET: Global<u32> = Global::new(ABSENT);
+
 /// Offset of `disk` in `struct request_queue`.
 #[unsafe(no_mangle)]
 static DISK_OFFSET: Global<u32> = Global::new(ABSENT);
@@ -58,6 +65,10 @@ static NAME_OFFSET: Global<u32> = Global::new(ABSENT);
 #[unsafe(no_mangle)]
 static FLUSH: Global<u32> = Global::new(ABSENT);
 
+/// The flags of a write with a flush before or after it, `REQ_PREFLUSH` and `REQ_FUA`.
+#[unsafe(no_mangle)]
+static FLUSHING: Global<u32> = Global::new(0);
+
 /// 1 where the kernel tells the submission of every request: it has `block_io_start`.
 #[unsafe(no_mangle)]
 static SUBMISSION_IS_TOLD: Global<u32> = Global::new(0);
@@ -65,7 +76,7 @@ static SUBMISSION_IS_TOLD: Global<u32> = Global::new(0);
 /// The part of a request's flags that is its operation: `REQ_OP_MASK`, eight bits since 4.8.
 const OPERATION_MASK: u32 = 0xff;
 
-/// By the request's address. A request that ends in a way that no tracepoint tells leaves its
+/// By the request's address; by its data's (`struct bio`) until there is one. A request that ends in a way that no tracepoint tells leaves its
 /// entry behind until another request has its address, which takes the entry over.
 #[btf_map]
 static IN_FLIGHT: HashMap<u64, InFlight, MAX_IN_FLIGHT> = HashMap::new();
@@ -81,15 +92,22 @@ static NO_REQUESTS: Requests = Requests::EMPTY;
 /// `TP_PROTO(struct request *rq)`, since 6.5. Runs in the task that submits.
 #[btf_tracepoint(function = "block_io_start")]
 fn block_io_start(ctx: BtfTracePointContext) -> i32 {
-    begin(
-        ctx.arg(0),
-        InFlight {
-            submitted_ns: now_ns(),
-            issued_ns: 0,
-            agent: current_agent(),
-            failed: 0,
-        },
-    );
+    begin(ctx.arg(0), &submitted_now(now_ns()));
+    0
+}
+
+/// `TP_PROTO(struct bio *bio)`, without a queue before it since 5.11. Runs in the task that
+/// submits, when it has got a request for the data.
+///
+/// Attached only where there is no `block_io_start`. A write with a flush first waits, in no queue
+/// that a tracepoint tells of, and is issued by a worker: its submitter has to be known before.
+#[btf_tracepoint(function = "block_getrq")]
+fn block_getrq(ctx: BtfTracePointContext) -> i32 {
+    let bio = Typed::from_argument(ctx.arg::<*const c_void>(0));
+    if bio.read::<u32>(BIO_FLAGS_OFFSET.load()) & FLUSHING.load() != 0 {
+        // If the map is full, the request is entered, or counted as lost, when it is issued.
+        let _ = IN_FLIGHT.insert(ctx.arg::<u64>(0), submitted_now(0), 0);
+    }
     0
 }
 
@@ -101,14 +119,8 @@ fn block_io_start(ctx: BtfTracePointContext) -> i32 {
 fn block_rq_insert(ctx: BtfTracePointContext) -> i32 {
     let submitted_ns = start_ns(&ctx);
     if known(ctx.arg(0), submitted_ns).is_none() {
-        let state = InFlight {
-            submitted_ns,
-            issued_ns: 0,
-            agent: current_agent(),
-            failed: 0,
-        };
-        // If the map is full, the request is entered, or counted as lost, when it is issued.
-        let _ = IN_FLIGHT.insert(ctx.arg::<u64>(0), state, 0);
+        // As above.
+        let _ = IN_FLIGHT.insert(ctx.arg::<u64>(0), first_seen(&ctx, submitted_ns), 0);
     }
     0
 }
@@ -135,15 +147,9 @@ fn block_rq_issue(ctx: BtfTracePointContext) -> i32 {
         state.issued_ns = issued_ns;
         return 0;
     }
-    begin(
-        ctx.arg(0),
-        InFlight {
-            submitted_ns,
-            issued_ns,
-            agent: current_agent(),
-            failed: 0,
-        },
-    );
+    let mut state = first_seen(&ctx, submitted_ns);
+    state.issued_ns = issued_ns;
+    begin(ctx.arg(0), &state);
     0
 }
 
@@ -185,6 +191,9 @@ fn block_rq_complete(ctx: BtfTracePointContext) -> i32 {
     // A write whose flush, or whose data and flush, were requests of their own or done before; the
     // driver was not asked for this.
     if length == 0 && state.issued_ns == 0 {
+        if SUBMISSION_IS_TOLD.load() == 0 {
+            forget(request.read(BIO_OFFSET.load()));
+        }
         return 0;
     }
     let disk = disk_name(
@@ -262,10 +271,39 @@ fn add_bytes(key: &RequestKey, bytes: u64) {
 
 /// Enters a request, over what may be left of another one at its address.
 #[inline(always)]
-fn begin(address: u64, state: InFlight) {
+fn begin(address: u64, state: &InFlight) {
     if IN_FLIGHT.insert(address, state, 0).is_err() {
         lost(IN_FLIGHT_FULL);
     }
+}
+
+/// A request that the running process submits.
+#[inline(always)]
+fn submitted_now(submitted_ns: u64) -> InFlight {
+    InFlight {
+        submitted_ns,
+        issued_ns: 0,
+        agent: agent_of((bpf_get_current_pid_tgid() >> 32) as u32).into(),
+        failed: 0,
+    }
+}
+
+/// A request that is told for the first time, at its insertion or its issue.
+#[inline(always)]
+fn first_seen(ctx: &BtfTracePointContext, submitted_ns: u64) -> InFlight {
+    let mut state = submitted_now(submitted_ns);
+    if SUBMISSION_IS_TOLD.load() == 0 {
+        let request = request(ctx);
+        if request.read::<u32>(FLAGS_OFFSET.load()) & FLUSHING.load() != 0 {
+            let bio: u64 = request.read(BIO_OFFSET.load());
+            if let Some(submitted) = IN_FLIGHT.get_ptr_mut(bio) {
+                // SAFETY: entries of data are written once, before there is a request.
+                state.agent = unsafe { (*submitted).agent };
+                forget(bio);
+            }
+        }
+    }
+    state
 }
 
 /// What is known of the request at an address, unless it is another request's that began at
@@ -299,11 +337,6 @@ fn operation(request: Typed) -> u32 {
 #[inline(always)]
 fn start_ns(ctx: &BtfTracePointContext) -> u64 {
     request(ctx).read(START_OFFSET.load())
-}
-
-#[inline(always)]
-fn current_agent() -> u32 {
-    agent_of((bpf_get_current_pid_tgid() >> 32) as u32).into()
 }
 
 #[inline(always)]

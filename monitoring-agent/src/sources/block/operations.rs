@@ -3,6 +3,8 @@
 
 use std::collections::BTreeMap;
 
+use anyhow::Context as _;
+
 use crate::{btf::BtfError, offsets::Offsets};
 
 /// The kernel's type, by its name since 6.0 and before.
@@ -70,6 +72,18 @@ impl Operations {
     }
 }
 
+/// The flags of a request that needs a flush before or after it.
+pub(super) fn flushing(offsets: &mut Offsets) -> anyhow::Result<u32> {
+    let mut flags = 0;
+    for name in ["__REQ_PREFLUSH", "__REQ_FUA"] {
+        let bit = offsets.enum_value("req_flag_bits", name);
+        let bit = bit.context("find the flags of requests in this kernel")?;
+        let flag = bit.and_then(|bit| 1_u32.checked_shl(u32::try_from(bit).ok()?));
+        flags |= flag.unwrap_or(0);
+    }
+    Ok(flags)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -92,5 +106,6 @@ mod tests {
         };
         assert_eq!(named("discard"), 1);
         assert!(named("driver") >= 2, "in and out");
+        assert_eq!(flushing(&mut Offsets::new()).unwrap().count_ones(), 2);
     }
 }

@@ -91,11 +91,27 @@ impl Backing {
         changed.notify_all();
     }
 
+    /// Reads and writes wait until this is dropped, which a failing test does as well: nobody can
+    /// end a process that waits for a disk.
+    pub(crate) fn hold(&self) -> Held<'_> {
+        self.behave(Behaviour { hold: true, ..WELL });
+        Held(self)
+    }
+
     /// Waits until a read or write waits.
     pub(crate) fn wait_until_held(&self) {
         poll_until("a request reaches the file", || {
             self.shared.0.lock().unwrap().held.then_some(())
         });
+    }
+}
+
+/// See [`Backing::hold`].
+pub(crate) struct Held<'a>(&'a Backing);
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        self.0.behave(WELL);
     }
 }
 

@@ -1,11 +1,9 @@
 //! Maps that are too small: what does not fit is counted as lost, and nothing else is wrong.
 
 use super::{
-    SOURCE,
-    backing::{Behaviour, WELL},
-    bytes,
+    SOURCE, bytes,
     disk::{Data, Disk},
-    in_flight, requests,
+    nothing_is_left, requests,
 };
 use crate::{
     node::{ME, Node, losses},
@@ -17,8 +15,8 @@ fn requests_that_do_not_fit_are_counted_as_lost() {
     let disk = Disk::new();
     let name = disk.name();
     let mut node = Node::with_limits(&["process", SOURCE], &[("IN_FLIGHT", 2)]);
-    disk.backing.behave(Behaviour { hold: true, ..WELL });
     std::thread::scope(|scope| {
+        let held_up = disk.backing.hold();
         for number in 0..8 {
             let disk = &disk;
             scope.spawn(move || disk.read(&mut Data::new(), 4096, number * 4096).unwrap());
@@ -26,14 +24,14 @@ fn requests_that_do_not_fit_are_counted_as_lost() {
         poll_until("six do not fit", || {
             (losses(&node.collect(SOURCE)) == [("in_flight_full", 6)]).then_some(())
         });
-        disk.backing.behave(WELL);
+        drop(held_up);
     });
     let batch = node.collect(SOURCE);
     assert_eq!(losses(&batch), [("in_flight_full", 6)]);
     assert_eq!(requests(&batch, &name, "read"), 2);
     assert_eq!(bytes(&batch, &name, "read", ME), 2 * 4096);
     assert_eq!(bytes(&batch, &name, "read", "other"), 6 * 4096);
-    assert_eq!(in_flight(&batch), 0);
+    nothing_is_left(&mut node);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use super::{
     SOURCE, bytes,
     disk::{Data, Disk},
-    in_flight, requests,
+    nothing_is_left, requests,
 };
 use crate::{
     node::{ME, Node, losses},
@@ -110,11 +110,7 @@ fn requests_that_become_one_keep_their_bytes() {
         moved.writes + moved.merged_writes,
         all / PAGE_BYTES.unsigned_abs()
     );
-    assert_eq!(
-        in_flight(&batch),
-        0,
-        "nothing is left of requests that became another's"
-    );
+    nothing_is_left(&mut node);
 }
 
 #[test]
