@@ -94,6 +94,22 @@ impl Offsets {
         }
     }
 
+    /// The value of an enumerator, `None` if this kernel has no such type or value.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::field_or_absent`].
+    pub fn enum_value(&mut self, of: &str, name: &str) -> Result<Option<i64>, BtfError> {
+        let Some(btf) = self.open()? else {
+            return Ok(None);
+        };
+        match btf.enum_value(of, name) {
+            Ok(value) => Ok(Some(value)),
+            Err(BtfError::NoType { .. } | BtfError::NoMember { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     /// The number of a type that programs attach to, `None` if this kernel has no such type.
     ///
     /// # Errors
@@ -181,6 +197,7 @@ mod tests {
             offsets.field("s", "b").unwrap().map(|field| field.offset),
             Some(4)
         );
+        assert_eq!(offsets.enum_value("s", "a").unwrap(), None);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Reads per-CPU maps with few system calls: whole hash maps in batches, array elements singly.
+//! Reads maps with few system calls: whole hash maps in batches, per-CPU array elements singly.
 //!
 //! aya reads one entry a call, and opens `/sys/devices/system/cpu/possible` for each: about 10 µs
 //! an entry, where `BPF_MAP_LOOKUP_BATCH` (since 5.6) needs about 1 µs.
@@ -63,6 +63,16 @@ impl<K: Pod, V: Pod> PerCpuReader<K, V> {
             keys: Vec::new(),
             values: Vec::new(),
         })
+    }
+
+    /// A reader for hash maps that have one value for all CPUs.
+    pub fn of_one_value() -> Self {
+        let () = Aligned::<V>::ASSERTED;
+        Self {
+            cpus: 1,
+            keys: Vec::new(),
+            values: Vec::new(),
+        }
     }
 
     /// Hands every entry to `visit`: its key, and its value on each possible CPU.

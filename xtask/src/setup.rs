@@ -20,7 +20,7 @@ struct Tool {
 /// What the tests need beside Rust: independent counterparts that their numbers are compared
 /// with, a machine for the other kernels, and what knows the repository's files. Programs of one
 /// package follow each other.
-const TOOLS: [Tool; 13] = [
+const TOOLS: [Tool; 14] = [
     Tool {
         program: "bpftool",
         package: "bpftool",
@@ -49,6 +49,11 @@ const TOOLS: [Tool; 13] = [
     Tool {
         program: "ip",
         package: "iproute2",
+        service: None,
+    },
+    Tool {
+        program: "losetup",
+        package: "mount",
         service: None,
     },
     Tool {

@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::process::{Running, free_port};
+use crate::process::{Running, free_port, median};
 
 const ROUNDS: usize = 7;
 const CALLS: u32 = 1_000_000;
@@ -119,9 +119,4 @@ fn thread_cpu_ns() -> f64 {
     // SAFETY: the result lives across the call.
     unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) };
     time.tv_sec as f64 * 1e9 + time.tv_nsec as f64
-}
-
-pub(crate) fn median(mut samples: Vec<f64>) -> f64 {
-    samples.sort_by(f64::total_cmp);
-    samples[samples.len() / 2]
 }

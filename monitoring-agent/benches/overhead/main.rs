@@ -8,6 +8,7 @@ mod idle;
 mod load;
 mod process;
 mod processes;
+mod requests;
 mod switches;
 
 fn main() {
@@ -18,6 +19,7 @@ fn main() {
     calls::measure();
     switches::measure();
     processes::measure();
+    requests::measure();
     load::measure();
     idle::measure();
 }

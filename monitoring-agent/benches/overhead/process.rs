@@ -172,7 +172,7 @@ pub(crate) fn free_port() -> u16 {
     listener.local_addr().expect("a bound address").port()
 }
 
-fn wait_for(what: &str, mut done: impl FnMut() -> bool) {
+pub(crate) fn wait_for(what: &str, mut done: impl FnMut() -> bool) {
     for _ in 0..500 {
         if done() {
             return;
@@ -180,4 +180,9 @@ fn wait_for(what: &str, mut done: impl FnMut() -> bool) {
         thread::sleep(Duration::from_millis(20));
     }
     panic!("not within 10 s: {what}");
+}
+
+pub(crate) fn median(mut samples: Vec<f64>) -> f64 {
+    samples.sort_by(f64::total_cmp);
+    samples[samples.len() / 2]
 }

@@ -12,8 +12,8 @@ use std::{
 };
 
 use crate::{
-    calls::{median, pin_to_last_cpu},
-    process::{Running, free_port},
+    calls::pin_to_last_cpu,
+    process::{Running, free_port, median},
 };
 
 const ROUNDS: usize = 5;

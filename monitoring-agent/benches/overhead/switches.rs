@@ -11,8 +11,8 @@ use std::{
 };
 
 use crate::{
-    calls::{median, pin_to_last_cpu},
-    process::{Running, free_port, scrape},
+    calls::pin_to_last_cpu,
+    process::{Running, free_port, median, scrape},
 };
 
 const ROUNDS: usize = 7;

@@ -2,7 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use crate::process::{Agent, known_calls};
+use crate::{
+    block::known_requests,
+    process::{Agent, known_calls},
+};
 
 const GOLDEN: &str = include_str!("../golden/metrics.txt");
 
@@ -24,6 +27,7 @@ fn optional(name: &str) -> bool {
 fn the_golden_list_is_what_is_exported() {
     let agent = Agent::start(&["--bpf-stats"]);
     known_calls(10, 10);
+    known_requests();
     let metrics = agent.fresh_metrics();
     let types = metrics
         .lines()

@@ -4,6 +4,7 @@
 //! one at a time (`--test-threads=1`).
 
 mod agreement;
+mod block;
 mod commands;
 mod golden;
 mod process;

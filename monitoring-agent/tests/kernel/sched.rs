@@ -30,9 +30,7 @@ fn node() -> Node {
         let workers = AgentRule {
             name: WORKER.to_owned(),
             comm: vec![glob::Pattern::new(WORKER).unwrap()],
-            exe: Vec::new(),
-            cgroup: Vec::new(),
-            environment: Vec::new(),
+            ..AgentRule::default()
         };
         config.agents = vec![workers, me()];
     })

@@ -1,6 +1,11 @@
 //! Known work: system calls whose number is known exactly.
 
-use std::{io, sync::Mutex, thread};
+use std::{
+    io::{self, PipeWriter, Read as _, Write as _},
+    os::fd::AsRawFd as _,
+    sync::Mutex,
+    thread,
+};
 
 /// Calls `getppid`, which does nothing else and which nothing else here calls.
 pub(crate) fn getppid(times: u64) {
@@ -86,6 +91,59 @@ pub(crate) fn wait_for_end_of(wait: i32, go: i32) {
 pub(crate) fn close(descriptor: i32) {
     // SAFETY: the caller's own, which nothing else uses.
     unsafe { libc::close(descriptor) };
+}
+
+/// A forked process that waits for a word before it does its work.
+pub(crate) struct Child {
+    pid: i32,
+    go: PipeWriter,
+}
+
+impl Child {
+    /// Forks. `child` is called in the child with a function that returns when [`Child::go`] is
+    /// called here; what it does before that is done when `start` returns. It may only make
+    /// system calls, as in [`in_fork`].
+    pub(crate) fn start(child: impl FnOnce(&dyn Fn())) -> Self {
+        let (mut is_ready, ready) = io::pipe().unwrap();
+        let (wait, go) = io::pipe().unwrap();
+        // SAFETY: the child makes system calls only, as the caller promises, and never returns.
+        let pid = match unsafe { libc::fork() } {
+            -1 => panic!("fork: {}", io::Error::last_os_error()),
+            0 => {
+                child(&|| {
+                    // SAFETY: moves single bytes of its own through pipes that it inherited.
+                    unsafe {
+                        let mut byte = 0_u8;
+                        libc::write(ready.as_raw_fd(), (&raw const byte).cast(), 1);
+                        libc::read(wait.as_raw_fd(), (&raw mut byte).cast(), 1);
+                    }
+                });
+                // SAFETY: ends the child without running the parent's exit handlers.
+                unsafe { libc::_exit(0) }
+            }
+            pid => pid,
+        };
+        is_ready.read_exact(&mut [0]).unwrap();
+        Self { pid, go }
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.pid.cast_unsigned()
+    }
+
+    /// Lets it begin its work.
+    pub(crate) fn go(&self) {
+        (&self.go).write_all(&[0]).unwrap();
+    }
+
+    /// Waits for its end and returns how that was: what `waitpid` says.
+    pub(crate) fn wait(self) -> i32 {
+        let mut status = 0;
+        // SAFETY: waits for the child made above.
+        let waited = unsafe { libc::waitpid(self.pid, &raw mut status, 0) };
+        assert_eq!(waited, self.pid);
+        status
+    }
 }
 
 /// A seccomp filter for the calling process, for good: the calls in `refused` fail with the error

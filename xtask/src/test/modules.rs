@@ -14,9 +14,10 @@ use crate::command::{command, succeeded};
 
 /// What the kernel suite needs and Debian's kernels have as modules. A name that a kernel has no
 /// module of is built into it, or its tests say what they miss.
-const WANTED: [&str; 11] = [
+const WANTED: [&str; 12] = [
     "act_bpf",
     "cls_bpf",
+    "fuse",
     "ipv6",
     "loop",
     "sch_ingress",

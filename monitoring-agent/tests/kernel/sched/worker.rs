@@ -86,7 +86,7 @@ impl Worker {
     pub(super) fn labelled(node: &Node, cpu: Option<usize>) -> Self {
         let worker = Self::start(cpu);
         let pid = u32::try_from(worker.pid).unwrap();
-        node.labels.exec(pid).unwrap();
+        node.labels.scan().unwrap();
         assert_eq!(node.labels.agent_of(pid).as_deref(), Some(WORKER));
         worker
     }

@@ -1,0 +1,231 @@
+//! Agreement with fio, which does the work and times it, and with biolatency of libbpf-tools, which
+//! watches the same tracepoints by other means.
+
+use std::{
+    fs::File,
+    io::Read as _,
+    path::Path,
+    process::{Command, Stdio},
+};
+
+use serde_json::Value;
+
+use crate::{
+    poll::poll_until,
+    process::{Agent, Running, sum, value},
+};
+
+const SIZE_BYTES: u32 = 64 * 1024 * 1024;
+const BLOCK_BYTES: u32 = 4096;
+
+/// A loop device over a file, which ends with the test.
+struct Disk(String);
+
+impl Disk {
+    fn over(file: &Path) -> Self {
+        File::create(file)
+            .unwrap()
+            .set_len(SIZE_BYTES.into())
+            .unwrap();
+        let mut losetup = Command::new("losetup");
+        let output = losetup.args(["--find", "--show"]).arg(file).output();
+        let output = output.expect("losetup; `cargo xtask setup` installs what the tests need");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{said}");
+        Self(String::from_utf8(output.stdout).unwrap().trim().to_owned())
+    }
+
+    fn name(&self) -> &str {
+        self.0.strip_prefix("/dev/").unwrap()
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        let status = Command::new("losetup").args(["--detach", &self.0]).status();
+        assert!(status.is_ok_and(|status| status.success()), "{}", self.0);
+    }
+}
+
+/// A request to a disk, for metrics that only exist once there was one.
+pub(crate) fn known_requests() {
+    let folder = tempfile::tempdir().unwrap();
+    let disk = Disk::over(&folder.path().join("disk"));
+    // Nothing of the new disk is in memory yet.
+    let mut first = [0; BLOCK_BYTES as usize];
+    File::open(&disk.0).unwrap().read_exact(&mut first).unwrap();
+}
+
+/// What fio says of its reads or writes.
+struct Work {
+    requests: f64,
+    bytes: f64,
+    /// At half, and at 99 in 100.
+    quantiles_s: [f64; 2],
+    mean_s: f64,
+}
+
+/// Goes over the whole disk once at random. One request at a time, by plain `pread` and `pwrite`:
+/// then fio's time of a request begins when it is submitted and ends when it is complete, and
+/// none is spent in a queue of fio's own.
+fn fio(disk: &Disk, what: &str) -> Work {
+    let mut fio = Command::new("fio");
+    fio.args(["--name=block", "--ioengine=psync", "--direct=1"]);
+    fio.arg("--output-format=json");
+    fio.args([
+        format!("--filename={}", disk.0),
+        format!("--rw=rand{what}"),
+        format!("--bs={BLOCK_BYTES}"),
+        format!("--size={SIZE_BYTES}"),
+    ]);
+    let output = fio.output();
+    let output = output.expect("fio; `cargo xtask setup` installs what the tests need");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let report = &report["jobs"][0][what];
+    let number = |value: &Value| value.as_f64().unwrap_or_else(|| panic!("{report}"));
+    let times_ns = &report["clat_ns"];
+    Work {
+        requests: number(&report["total_ios"]),
+        bytes: number(&report["io_bytes"]),
+        quantiles_s: ["50.000000", "99.000000"]
+            .map(|quantile| number(&times_ns["percentile"][quantile]) / 1e9),
+        mean_s: number(&times_ns["mean"]) / 1e9,
+    }
+}
+
+/// A histogram as exported: upper bounds and cumulative counts, count, and mean.
+struct Exported {
+    buckets: Vec<(f64, f64)>,
+    count: f64,
+    mean_s: f64,
+}
+
+fn exported(metrics: &str, name: &str, disk: &Disk, operation: &str) -> Exported {
+    let labels = format!("device=\"{}\",operation=\"{operation}\"", disk.name());
+    let start = format!("{name}_bucket{{{labels},le=\"");
+    let lines = metrics.lines().filter_map(|line| line.strip_prefix(&start));
+    let buckets = lines.filter_map(|line| {
+        let (bound, count) = line.split_once("\"} ")?;
+        Some((bound.parse().ok()?, count.parse().ok()?))
+    });
+    let of = |what: &str| {
+        let sample = format!("{name}_{what}{{{labels}}}");
+        value(metrics, &sample).unwrap_or_else(|| panic!("no {sample}"))
+    };
+    Exported {
+        buckets: buckets.collect(),
+        count: of("count"),
+        mean_s: of("sum") / of("count"),
+    }
+}
+
+impl Exported {
+    /// The bucket that holds a quantile: its bounds.
+    fn quantile(&self, quantile: f64) -> (f64, f64) {
+        let rank = quantile * self.count;
+        let at = self.buckets.iter().position(|(_, count)| *count >= rank);
+        let at = at.expect("the quantile is finite");
+        let lower = at
+            .checked_sub(1)
+            .map_or(0.0, |before| self.buckets[before].0);
+        (lower, self.buckets[at].0)
+    }
+}
+
+/// biolatency's buckets: bounds in seconds, and counts.
+fn biolatency_buckets(report: &str) -> Vec<((f64, f64), f64)> {
+    let rows = report.lines().filter_map(|line| {
+        let (bounds, rest) = line.split_once(" : ")?;
+        let (lower, upper) = bounds.split_once("->")?;
+        let count = rest.split_whitespace().next()?.parse().ok()?;
+        let seconds = |text: &str| Some(text.trim().parse::<f64>().ok()? / 1e6);
+        // "2 -> 3" are the microseconds from 2 to just under 4.
+        Some(((seconds(lower)?, seconds(upper)? + 1e-6), count))
+    });
+    rows.collect()
+}
+
+fn biolatency_quantile(buckets: &[((f64, f64), f64)], quantile: f64) -> (f64, f64) {
+    let rank = quantile * buckets.iter().map(|(_, count)| count).sum::<f64>();
+    let mut seen = 0.0;
+    let found = buckets.iter().find(|(_, count)| {
+        seen += count;
+        seen >= rank
+    });
+    found.expect("biolatency saw requests").0
+}
+
+#[test]
+fn counts_and_durations_agree_with_fio_and_biolatency() {
+    let folder = tempfile::tempdir().unwrap();
+    let disk = Disk::over(&folder.path().join("disk"));
+    let rule = "[[agents]]\nname = \"fio\"\ncomm = \"fio\"\n";
+    let agent = Agent::with_config(folder.path(), rule);
+    for what in ["write", "read"] {
+        let programs = programs_at_completion();
+        let mut command = Command::new("biolatency");
+        command.args(["-d", disk.name()]).stdout(Stdio::piped());
+        let mut biolatency = Running::start(&mut command);
+        let mut output = biolatency.child.stdout.take().unwrap();
+        // It attaches this one last, and writes nothing before its end.
+        poll_until("biolatency watches completions", || {
+            (programs_at_completion() > programs).then_some(())
+        });
+        let work = fio(&disk, what);
+        biolatency.signal(libc::SIGINT);
+        let mut report = String::new();
+        output.read_to_string(&mut report).unwrap();
+        let metrics = agent.fresh_metrics();
+        let label = format!(
+            "agent=\"fio\",device=\"{}\",operation=\"{what}\"",
+            disk.name()
+        );
+        let bytes = sum(&metrics, "block_io_bytes_total", &label);
+        let durations = exported(&metrics, "block_io_duration_seconds", &disk, what);
+        let queue = exported(&metrics, "block_io_queue_seconds", &disk, what);
+        assert!((work.bytes - f64::from(SIZE_BYTES)).abs() < 0.5);
+        assert!((bytes - work.bytes).abs() < 0.5, "{what}: {bytes} bytes");
+        assert!((durations.count - work.requests).abs() < 0.5);
+        assert!((queue.count - work.requests).abs() < 0.5);
+        // What the kernel needs is part of what fio waits for.
+        let mean_s = durations.mean_s + queue.mean_s;
+        assert!(
+            mean_s < work.mean_s && work.mean_s < 3.0 * mean_s,
+            "{what}: {mean_s} s, fio waited for {} s",
+            work.mean_s
+        );
+        let theirs = biolatency_buckets(&report);
+        let seen: f64 = theirs.iter().map(|(_, count)| count).sum();
+        assert!((seen - work.requests).abs() < 0.5, "{report}");
+        for (quantile, fio_s) in [0.5, 0.99].into_iter().zip(work.quantiles_s) {
+            let ours = durations.quantile(quantile);
+            let theirs = biolatency_quantile(&theirs, quantile);
+            println!("{what} {quantile}: ours {ours:?}, fio {fio_s}, biolatency {theirs:?}");
+            // Our buckets are a factor of 4 apart, theirs a factor of 2.
+            assert!(
+                ours.0 / 4.0 < fio_s && fio_s <= ours.1 * 4.0,
+                "{what} {quantile}: ours {ours:?}, fio {fio_s}"
+            );
+            assert!(
+                ours.0 / 2.0 < theirs.1 && theirs.0 < ours.1 * 2.0,
+                "{what} {quantile}: ours {ours:?}, biolatency {theirs:?}"
+            );
+        }
+    }
+    let lost = sum(
+        &agent.fresh_metrics(),
+        "monitoring_agent_lost_total",
+        "block",
+    );
+    assert!(lost < 0.5, "{lost} events are lost");
+}
+
+/// How many programs run at the completion of a request.
+fn programs_at_completion() -> usize {
+    let output = Command::new("bpftool").args(["link", "show"]).output();
+    let output = output.expect("bpftool; `cargo xtask setup` installs what the tests need");
+    let links = String::from_utf8_lossy(&output.stdout);
+    links.matches("block_rq_complete").count()
+}
