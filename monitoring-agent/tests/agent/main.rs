@@ -6,6 +6,7 @@
 mod agreement;
 mod commands;
 mod golden;
+mod lifecycle;
 mod process;
 mod prometheus;
 mod signals;
