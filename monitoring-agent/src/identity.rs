@@ -48,14 +48,14 @@ pub struct Look<'a> {
 
 impl Identities {
     /// A reader for these rules; it reads environments only if one of them asks.
-    pub fn new<'a>(rules: impl Iterator<Item = &'a AgentRule> + Clone) -> Self {
+    pub fn new<'a>(mut rules: impl Iterator<Item = &'a AgentRule> + Clone) -> Self {
         Self {
             comm: String::new(),
             exe: String::new(),
             cgroup: Cgroup::default(),
             environment: Vec::new(),
             needs_environment: rules.clone().any(AgentRule::needs_environment),
-            needs_containers: rules.clone().any(AgentRule::needs_containers),
+            needs_containers: rules.any(AgentRule::needs_containers),
         }
     }
 

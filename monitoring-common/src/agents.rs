@@ -46,6 +46,7 @@ const TICK_NS: u64 = 10_000_000;
 /// than any process number waits for its next owner.
 #[inline(always)]
 #[must_use]
+#[allow(clippy::cast_possible_truncation, reason = "the low half is meant")]
 pub const fn start_ticks(since_boot_ns: u64) -> u32 {
     (since_boot_ns / TICK_NS) as u32
 }
@@ -59,6 +60,7 @@ pub const fn start_ticks(since_boot_ns: u64) -> u32 {
 /// tasks start with it, as "never looked".
 #[inline(always)]
 #[must_use]
+#[allow(clippy::cast_possible_truncation, reason = "the low half is meant")]
 pub const fn epoch_at(monotonic_ns: u64) -> u32 {
     let epoch = (monotonic_ns >> 6) as u32;
     if epoch == 0 { 1 } else { epoch }

@@ -71,6 +71,12 @@ impl Programs {
         Ok(())
     }
 
+    /// Whether a process waits for this execution to be looked at, and for no later one.
+    pub(super) fn awaits(&self, pid: u32, at_ns: u64) -> bool {
+        let pending = self.pending.get(&pid, 0);
+        pending.is_ok_and(|pending| pending.at_ns == at_ns)
+    }
+
     /// Ends a process's wait for this execution, so that the kernel counts its end by its label.
     /// `false` if the process has ended, and the event of that is on its way.
     pub(super) fn settle(&mut self, pid: u32, at_ns: u64) -> anyhow::Result<bool> {

@@ -92,7 +92,7 @@ impl<'a> Relabelling<'a> {
             };
             let decision = decide(&self.rules, &look.identity);
             let started_ticks = look.started_ticks;
-            match self.set(pid, found, decision.agent, started_ticks)? {
+            match self.set(pid, found, decision.agent, started_ticks) {
                 Set::Changed => changed = true,
                 Set::Overtaken => {}
                 Set::Same | Set::Lost => break,
@@ -111,14 +111,16 @@ impl<'a> Relabelling<'a> {
         let told = Told::of(event);
         let found = self.label(event.pid);
         let look = self.identities.read(event.pid);
-        let look = look.filter(|look| look.started_ticks == event.started_ticks && !look.ended);
-        let agent = match look.and_then(|look| told.complete(look)) {
-            Some(identity) => {
+        let look = look.filter(|look| look.started_ticks == event.started_ticks);
+        let ends = look.is_some_and(|look| look.ended);
+        let identity = look.and_then(|look| told.complete(look));
+        let agent = match (identity, ends) {
+            (Some(identity), false) => {
                 let decision = decide(&self.rules, &identity);
                 cgroups.remember(event.key.css_set, &identity);
                 let inode = identity::executable_inode(event.pid);
                 self.teach(event, decision, inode == Some(event.key.inode))?;
-                let set = self.set(event.pid, found, decision.agent, event.started_ticks)?;
+                let set = self.set(event.pid, found, decision.agent, event.started_ticks);
                 if matches!(set, Set::Changed | Set::Overtaken) {
                     self.relabel_from(event.pid)?;
                 }
@@ -128,12 +130,17 @@ impl<'a> Relabelling<'a> {
                     decision.agent
                 }
             }
-            None => {
-                if look.is_some() {
+            (_, ends) => {
+                let alive = look.is_some() && !ends;
+                let agent = told.decide(&self.rules, cgroups.0.get(&event.key.css_set), event);
+                if alive {
                     // It has executed something else by now: the label is that one's.
                     self.relabel_from(event.pid)?;
+                } else if ends && self.awaits(event) {
+                    // Its end may still be to be counted, by its label.
+                    self.set(event.pid, found, agent, event.started_ticks);
                 }
-                told.decide(&self.rules, cgroups.0.get(&event.key.css_set), event)
+                agent
             }
         };
         let settled = match self.labels.programs() {
@@ -160,31 +167,30 @@ impl<'a> Relabelling<'a> {
         Ok(())
     }
 
+    fn awaits(&self, event: &Event) -> bool {
+        let programs = self.labels.programs();
+        programs.is_some_and(|programs| lock(&programs).awaits(event.pid, event.at_ns))
+    }
+
     fn label(&self, pid: u32) -> Option<Label> {
         lock(&self.labels.maps).as_ref()?.get(pid)
     }
 
     /// Sets a label, unless it is no more what was found before the process was looked at.
-    fn set(
-        &mut self,
-        pid: u32,
-        found: Option<Label>,
-        agent: AgentId,
-        started_ticks: u32,
-    ) -> anyhow::Result<Set> {
+    fn set(&mut self, pid: u32, found: Option<Label>, agent: AgentId, started_ticks: u32) -> Set {
         let mut maps = lock(&self.labels.maps);
         let Some(maps) = &mut *maps else {
-            return Ok(Set::Same);
+            return Set::Same;
         };
         let label = maps.get(pid);
         if label != found {
-            return Ok(Set::Overtaken);
+            return Set::Overtaken;
         }
         let same = label.map_or(agent == OTHER, |label| {
             (label.agent, label.started_ticks) == (u32::from(agent), started_ticks)
         });
         if same {
-            return Ok(Set::Same);
+            return Set::Same;
         }
         if let Err(error) = maps.set(pid, agent, started_ticks) {
             if self.labels.lost.fetch_add(1, Relaxed) == 0 {
@@ -193,10 +199,10 @@ impl<'a> Relabelling<'a> {
                     "a watched process could not be labelled; it counts as `other`: {error:#}"
                 );
             }
-            return Ok(Set::Lost);
+            return Set::Lost;
         }
         self.changed = true;
-        Ok(Set::Changed)
+        Set::Changed
     }
 
     /// Has the kernel label the next process that executes the same in the same cgroup.

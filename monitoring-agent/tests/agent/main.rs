@@ -7,6 +7,7 @@ mod agreement;
 mod block;
 mod commands;
 mod golden;
+mod lifecycle;
 mod process;
 mod prometheus;
 mod rules;

@@ -53,7 +53,7 @@ pub(super) struct Follower {
 }
 
 struct Shared {
-    counts: Mutex<Box<[Lifecycle; MAX_AGENTS]>>,
+    counts: Mutex<Vec<Lifecycle>>,
     /// Whether an event has been taken from the ring and is not handled yet.
     busy: AtomicBool,
     /// Processes that could not be looked at.
@@ -75,7 +75,7 @@ impl Follower {
         // SAFETY: as above.
         let stop = unsafe { OwnedFd::from_raw_fd(stop) };
         let shared = Arc::new(Shared {
-            counts: Mutex::new(Box::new([Lifecycle::EMPTY; MAX_AGENTS])),
+            counts: Mutex::new(vec![Lifecycle::EMPTY; MAX_AGENTS]),
             busy: AtomicBool::new(false),
             failed: AtomicU64::new(0),
             malformed: AtomicU64::new(0),
@@ -111,7 +111,7 @@ impl Follower {
     }
 
     /// What the kernel left to this side to count, by agent.
-    pub(super) fn counts(&self) -> Box<[Lifecycle; MAX_AGENTS]> {
+    pub(super) fn counts(&self) -> Vec<Lifecycle> {
         lock(&self.shared.counts).clone()
     }
 

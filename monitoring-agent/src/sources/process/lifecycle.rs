@@ -101,16 +101,16 @@ pub(super) fn families(agents: &[String], sums: &[Lifecycle]) -> Vec<MetricFamil
     let mut crashes = Family::counter("agent_crashes_total", CRASHES_HELP);
     let mut exits = Family::counter("agent_exits_total", EXITS_HELP);
     for (agent, sum) in agents.iter().zip(sums) {
-        let mut crashed = 0;
+        let mut of_crashes = 0;
         for (signal, count) in crash_signals(sum) {
-            crashed += count;
+            of_crashes += count;
             if count > 0 || USUAL.contains(&signal) {
                 let name = signal_name(signal);
                 crashes.push(&[("agent", agent), ("signal", &*name)], count as f64);
             }
         }
         for (event, count) in [
-            ("crash", crashed),
+            ("crash", of_crashes),
             ("exec", sum.executed),
             ("exit", sum.ended()),
             ("oom_kill", sum.out_of_memory),

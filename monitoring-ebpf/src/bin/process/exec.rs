@@ -65,7 +65,10 @@ fn sched_process_exec(ctx: BtfTracePointContext) -> i32 {
     let key = key_of(task, program.follow(BPRM_FILE.load()));
     // SAFETY: the helper has no preconditions.
     let now_ns = unsafe { bpf_ktime_get_ns() };
-    let Some(known) = PROGRAMS.get_ptr_mut(&key) else {
+    // While a process waits for the agent, all that it executes is the agent's: an answer to what
+    // it executed before may be on its way.
+    let waits = PENDING.get_ptr(pid).is_some();
+    let Some(known) = PROGRAMS.get_ptr_mut(&key).filter(|_| !waits) else {
         ask(process, program, &key, now_ns);
         return 0;
     };
@@ -85,10 +88,6 @@ fn sched_process_exec(ctx: BtfTracePointContext) -> i32 {
 /// Labels and counts an execution of a program that is known.
 #[inline(always)]
 fn become_agent(process: Process, mut agent: AgentId) {
-    if PENDING.get_ptr(process.pid).is_some() {
-        // What it executed before matters no more.
-        let _ = PENDING.remove(process.pid);
-    }
     if agent != process.agent {
         if set_agent(process.pid, agent, process.started_ticks).is_err() {
             lost(LABELS_FULL);
