@@ -1,5 +1,7 @@
 //! Family `process`: what the kernel tells the agent about processes.
 
+pub mod usage;
+
 /// Most events that wait in the ring buffer, in bytes. 8,192 events of 8 bytes and their headers.
 pub const EVENTS_BYTES: usize = 128 * 1024;
 
@@ -25,6 +27,9 @@ pub mod lost {
     pub const RING_FULL: u32 = 0;
     /// A child of a watched process could not be entered into the label map.
     pub const LABELS_FULL: u32 = 1;
+    /// More tasks than `usage::MAX_TASKS`: the CPU time of one counts under the rest of the node,
+    /// and only when it has ended.
+    pub const TASKS_FULL: u32 = 2;
     /// The reasons' label values, by slot.
-    pub const REASONS: [&str; 2] = ["ring_full", "labels_full"];
+    pub const REASONS: [&str; 3] = ["ring_full", "labels_full", "tasks_full"];
 }

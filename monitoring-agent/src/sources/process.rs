@@ -3,6 +3,8 @@
 //! Executions arrive by ring buffer, because they are rare and need a look into /proc; children
 //! inherit their parent's label in the kernel, without any event.
 
+mod usage;
+
 use std::{
     sync::{
         Arc,
@@ -20,6 +22,7 @@ use monitoring_common::{
 use tokio::sync::mpsc;
 use tracing::warn;
 
+use self::usage::Usage;
 use super::StartContext;
 use crate::{
     kernel_state::{self, Losses},
@@ -31,6 +34,9 @@ use crate::{
 };
 
 const PROGRAMS: &[Attach] = &[
+    usage::PROGRAMS[0],
+    usage::PROGRAMS[1],
+    usage::PROGRAMS[2],
     Attach::RawTracepoint("sched_process_fork", "sched_process_fork"),
     Attach::RawTracepoint("sched_process_exec", "sched_process_exec"),
 ];
@@ -46,6 +52,7 @@ struct Process {
     /// Events known to be lost at the last scan of all processes.
     repaired_loss: u64,
     failures: Arc<AtomicU64>,
+    usage: Option<Usage>,
 }
 
 /// Loads the family and labels the processes that run already.
@@ -60,10 +67,12 @@ pub fn start(context: &mut StartContext<'_>) -> Result<Box<dyn Source>, StartErr
         return Err(StartError::Unsupported(why.to_owned()));
     }
     let tgid = loader::field(context.offsets, "task_struct", "tgid")?;
+    let mut globals = Usage::globals(context.offsets)?;
+    globals.push(("TGID_OFFSET", vec![tgid]));
     let family = Family {
         name: "process",
         object: include_bytes_aligned!(concat!(env!("OUT_DIR"), "/process")),
-        globals: vec![("TGID_OFFSET", vec![tgid])],
+        globals,
         map_sizes: Vec::new(),
         programs: PROGRAMS,
         debug: context.config.ebpf_debug,
@@ -83,6 +92,7 @@ pub fn start(context: &mut StartContext<'_>) -> Result<Box<dyn Source>, StartErr
     labels.sweep()?;
     labels.scan()?;
     Ok(Box::new(Process {
+        usage: Usage::start(&mut loaded)?,
         losses: Losses::new(&mut loaded, &lost::REASONS)?,
         loaded,
         labels,
@@ -121,23 +131,30 @@ impl Source for Process {
         let mut lost = self.losses.read()?;
         lost.extend(self.reader.loss().totals());
         let watched = self.labels.sweep()?;
-        let events_lost = lost.iter().map(|(_, count)| count).sum();
+        let events = lost.iter().filter(|(reason, _)| *reason != "tasks_full");
+        let events_lost = events.map(|(_, count)| count).sum();
         if events_lost > self.repaired_loss {
             // Some executions went unseen, so that any process may wear an old label.
             self.labels.scan()?;
             self.repaired_loss = events_lost;
         }
+        let mut families = Vec::new();
+        let mut maps = Vec::new();
+        if let Some(usage) = &mut self.usage {
+            families = usage.collect(&mut self.loaded, &self.labels.names())?;
+            lost.push(("usage_unreadable", usage.unreadable()));
+            maps = usage.maps();
+        }
         let (programs, recursions) = kernel_state::programs(&self.loaded);
         lost.push(("recursion", recursions));
         lost.push(("label_map_full", self.labels.lost()));
         lost.push(("label_failed", self.failures.load(Relaxed)));
-        let maps = self
+        let labels = self
             .labels
-            .with_map(|map| kernel_state::map(AGENT_OF, map.fd(), Some(watched)))
-            .into_iter()
-            .collect();
+            .with_map(|map| kernel_state::map(AGENT_OF, map.fd(), Some(watched)));
+        maps.extend(labels);
         Ok(Batch {
-            families: Vec::new(),
+            families,
             lost,
             programs,
             maps,

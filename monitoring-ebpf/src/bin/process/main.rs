@@ -7,6 +7,8 @@
     reason = "the attribute macros hand the context over"
 )]
 
+mod cpu;
+
 use aya_ebpf::{
     Global,
     bindings::task_struct,
