@@ -85,13 +85,11 @@ fn memory_by_kind_is_what_the_kernel_says() {
     let mut before = agreed(&mut node, &worker);
     // What grows, by the places of the kinds. Pages of a file count as shared memory where the
     // root file system is in memory.
-    let cases: [(&str, f64, &[usize]); 5] = [
+    let cases: [(&str, f64, &[usize]); 4] = [
         ("anon 40", 40.0, &[1]),
         ("shmem 30", 30.0, &[3]),
         ("file 10", 10.0, &[2, 3]),
         ("heap 20", 20.0, &[4]),
-        // Two frames of more than 1 KiB each, in a program without optimisation.
-        ("stack 2000", 4.0, &[5]),
     ];
     for (order, mebibytes, grows) in cases {
         worker.order(order);

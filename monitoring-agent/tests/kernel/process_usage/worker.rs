@@ -96,13 +96,30 @@ impl Worker {
 
     /// CPU time of the worker and of its children that it waited for, in nanoseconds.
     pub(crate) fn used_ns(&mut self) -> f64 {
-        self.order("used").parse::<f64>().unwrap() * 1e3
+        self.used_modes_ns().iter().sum()
     }
 
-    /// Ends the worker, and waits for its end.
-    pub(crate) fn end(mut self) {
+    /// The same by mode: user, system.
+    pub(crate) fn used_modes_ns(&mut self) -> [f64; 2] {
+        self.begin("used");
+        self.answer_ns()
+    }
+
+    /// The answer to the order `used`.
+    pub(crate) fn answer_ns(&mut self) -> [f64; 2] {
+        let answer = self.answer();
+        let (user, system) = answer.split_once(' ').unwrap();
+        [user, system].map(|us| us.parse::<f64>().unwrap() * 1e3)
+    }
+
+    /// Ends the worker, and waits for its end; gives all CPU time that it ever used, its end and
+    /// the children that it waited for included, in nanoseconds.
+    pub(crate) fn end(mut self) -> f64 {
+        let before = times_us(libc::RUSAGE_CHILDREN);
         self.child.kill().unwrap();
         self.child.wait().unwrap();
+        let after = times_us(libc::RUSAGE_CHILDREN);
+        (after.iter().sum::<i64>() - before.iter().sum::<i64>()) as f64 * 1e3
     }
 }
 
@@ -146,7 +163,10 @@ fn obey(words: &[&str], held: &mut Held) -> String {
         "forks" => (0..number(1)).for_each(|_| fork_and_wait(number(2))),
         "spin" => held.spin(number(1)),
         "calm" => held.calm(),
-        "used" => return used_us().to_string(),
+        "used" => {
+            let [user, system] = used_us();
+            return format!("{user} {system}");
+        }
         "children" => (0..number(1)).for_each(|_| pause_in_child()),
         "zombie" => leave_zombie(),
         "threads" => (0..number(1)).for_each(|_| {
@@ -157,12 +177,11 @@ fn obey(words: &[&str], held: &mut Held) -> String {
             held.files.extend(files);
         }
         "heap" => grow_heap(number(1)),
-        "stack" => return use_stack(number(1)).to_string(),
         "anon" => map(number(1), libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, None),
         "shmem" => map(number(1), libc::MAP_SHARED | libc::MAP_ANONYMOUS, None),
         "file" => {
             let program = File::open("/proc/self/exe").unwrap();
-            map(number(1), libc::MAP_PRIVATE, Some(program));
+            map(number(1), libc::MAP_PRIVATE, Some(&program));
         }
         other => panic!("no order {other}"),
     }
@@ -240,19 +259,21 @@ fn leave_zombie() {
     }
 }
 
-/// CPU time of the calling process and of its children that it waited for.
-pub(crate) fn used_us() -> i64 {
-    let used = |who| {
-        // SAFETY: fills the usage, for which zeros are valid.
-        let usage = unsafe {
-            let mut usage = std::mem::zeroed::<libc::rusage>();
-            libc::getrusage(who, &raw mut usage);
-            usage
-        };
-        let us = |time: libc::timeval| time.tv_sec * 1_000_000 + time.tv_usec;
-        us(usage.ru_utime) + us(usage.ru_stime)
+/// CPU time of the calling process and of its children that it waited for: user, system.
+pub(crate) fn used_us() -> [i64; 2] {
+    let own = times_us(libc::RUSAGE_SELF);
+    let children = times_us(libc::RUSAGE_CHILDREN);
+    [own[0] + children[0], own[1] + children[1]]
+}
+
+fn times_us(of: libc::c_int) -> [i64; 2] {
+    // SAFETY: fills the usage, for which zeros are valid.
+    let usage = unsafe {
+        let mut usage = std::mem::zeroed::<libc::rusage>();
+        libc::getrusage(of, &raw mut usage);
+        usage
     };
-    used(libc::RUSAGE_SELF) + used(libc::RUSAGE_CHILDREN)
+    [usage.ru_utime, usage.ru_stime].map(|time| time.tv_sec * 1_000_000 + time.tv_usec)
 }
 
 fn grow_heap(mebibytes: usize) {
@@ -265,20 +286,10 @@ fn grow_heap(mebibytes: usize) {
     }
 }
 
-/// Writes to so many KiB of the main thread's stack, if this is the main thread.
-fn use_stack(kibibytes: usize) -> u8 {
-    let page = std::hint::black_box([1_u8; 1024]);
-    if kibibytes == 0 {
-        page[1023]
-    } else {
-        use_stack(kibibytes - 1).wrapping_add(page[0])
-    }
-}
-
 /// Maps and touches memory, for good.
-fn map(mebibytes: usize, flags: libc::c_int, file: Option<File>) {
+fn map(mebibytes: usize, flags: libc::c_int, file: Option<&File>) {
     let bytes = mebibytes << 20;
-    let descriptor = file.as_ref().map_or(-1, |file| file.as_raw_fd());
+    let descriptor = file.map_or(-1, File::as_raw_fd);
     let protection = libc::PROT_READ | libc::PROT_WRITE;
     // SAFETY: a new mapping. Of a file it is only read, and the file is longer.
     unsafe {
