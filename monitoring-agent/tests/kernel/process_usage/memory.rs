@@ -95,14 +95,14 @@ fn memory_by_kind_is_what_the_kernel_says() {
         worker.order(order);
         let after = agreed(&mut node, &worker);
         let growth: f64 = grows.iter().map(|kind| after[*kind] - before[*kind]).sum();
-        // Page tables and the worker's own doings are less than a MiB; of its program some pages
-        // were mapped already, but not by this mapping.
+        // The worker's own doings are less than a MiB. Before 6.2 the kernel's counters lag behind
+        // by up to 64 page faults of a thread, each of which maps up to 64 KiB of a file.
         assert!(
-            (growth / MIB - mebibytes).abs() < 1.0,
+            (growth / MIB - mebibytes).abs() < 5.0,
             "{order}: {growth} bytes"
         );
         assert!(
-            after[0] - before[0] > (mebibytes - 1.0) * MIB,
+            after[0] - before[0] > (mebibytes - 5.0) * MIB,
             "{order}: rss"
         );
         before = after;

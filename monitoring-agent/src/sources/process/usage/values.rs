@@ -136,8 +136,10 @@ impl Values {
         if let Some((at, count)) = resumed {
             self.finish_count(at, count, deadline);
         }
-        for at in self.oldest_first(|known| known.counters_at) {
-            if self.counting.is_some() || Instant::now() >= deadline {
+        let order = self.oldest_first(|known| known.counters_at);
+        for (at, turn) in order.into_iter().zip(0..) {
+            // However little time there is, it goes on by one process.
+            if self.counting.is_some() || (turn > 0 && Instant::now() >= deadline) {
                 return;
             }
             let known = &mut self.known[at];
@@ -179,8 +181,10 @@ impl Values {
         if let Some((at, walk)) = resumed {
             self.finish_walk(at, walk, deadline);
         }
-        for at in self.oldest_first(|known| known.mappings_at) {
-            if self.walking.is_some() || Instant::now() >= deadline {
+        let order = self.oldest_first(|known| known.mappings_at);
+        for (at, turn) in order.into_iter().zip(0..) {
+            // However little time there is, it goes on by one process.
+            if self.walking.is_some() || (turn > 0 && Instant::now() >= deadline) {
                 return;
             }
             match Walk::begin(self.known[at].process.pid) {
@@ -236,5 +240,81 @@ impl Use {
         add(&mut self.mappings.heap, more.mappings.heap);
         add(&mut self.mappings.stack, more.mappings.stack);
         add(&mut self.descriptors, more.descriptors);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NO_TIME: Budgets = Budgets {
+        counters: Duration::ZERO,
+        mappings: Duration::ZERO,
+    };
+
+    fn process(pid: u32, start_ns: u64) -> WatchedProcess {
+        WatchedProcess {
+            start_ns,
+            pid,
+            agent: 1,
+        }
+    }
+
+    /// This process and others that are there for the whole test.
+    fn alive() -> Vec<WatchedProcess> {
+        [1, std::process::id()].map(|pid| process(pid, 7)).to_vec()
+    }
+
+    #[test]
+    fn without_time_each_process_gets_its_turn() {
+        let mut values = Values::new(NO_TIME);
+        let processes = alive();
+        let done = (0..1_000).any(|_| {
+            values.refresh(&processes);
+            let read = |known: &Known| {
+                let values = known.values;
+                values.memory.resident() > 0 && values.descriptors > 0 && values.mappings.stack > 0
+            };
+            values.known.iter().all(read)
+        });
+        assert!(done, "{:?}", values.known);
+        assert_eq!(values.unreadable(), 0);
+    }
+
+    #[test]
+    fn a_number_that_is_used_again_is_another_process() {
+        let mut values = Values::new(NO_TIME);
+        let processes = alive();
+        values.follow(&processes);
+        for known in &mut values.known {
+            known.values.descriptors = 5;
+        }
+        values.follow(&[processes[0], process(processes[1].pid, 8)]);
+        let descriptors = |values: &Values| -> Vec<u64> {
+            values
+                .known
+                .iter()
+                .map(|known| known.values.descriptors)
+                .collect()
+        };
+        assert_eq!(descriptors(&values), [5, 0]);
+        assert_eq!(values.sums(2)[1].descriptors, 5);
+        values.follow(&processes[1..]);
+        assert_eq!(descriptors(&values), [0]);
+        values.follow(&[]);
+        assert_eq!(values.sums(2)[1], Use::default());
+        assert_eq!(values.ages().counters, Duration::ZERO);
+    }
+
+    #[test]
+    fn processes_that_end_are_no_failures() {
+        let mut values = Values::new(NO_TIME);
+        // Beyond the largest process id.
+        values.refresh(&[process(1 << 23, 7)]);
+        assert_eq!(values.unreadable(), 0);
+        values.failed(&io::Error::from_raw_os_error(libc::ESRCH));
+        assert_eq!(values.unreadable(), 0);
+        values.failed(&io::Error::from_raw_os_error(libc::EACCES));
+        assert_eq!(values.unreadable(), 1);
     }
 }
