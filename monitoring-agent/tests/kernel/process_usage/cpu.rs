@@ -40,12 +40,23 @@ fn at_rest(node: &mut Node, worker: &Worker) -> (f64, Batch) {
 
 /// Collects until an agent's time since `before` is the truth within 1 %, and asserts that it never
 /// is more. The truth is asked for before and after, because asking takes time as well.
+///
+/// A task's last steps, after its parent was told of its end, are in no rusage: they show where
+/// a processor is emulated.
 fn comes_to(node: &mut Node, agent: &str, before: f64, mut truth: impl FnMut() -> f64) -> Batch {
+    let begun = Instant::now();
+    let emulated = std::env::var_os("MONITORING_TEST_GUEST").is_some();
+    let tolerance = if emulated { 1.05 } else { 1.01 };
     poll_until("the time of processes that ended", || {
         let least = truth();
         let batch = node.collect(SOURCE);
         let (ours, most) = (cpu_ns(&batch, agent) - before, truth());
-        assert!(ours <= most * 1.01, "{ours} ns of {most} ns");
+        let late = begun.elapsed() > PATIENCE / 2;
+        assert!(
+            ours <= most * tolerance && !late,
+            "{ours} ns of {most} ns; {:?}",
+            losses(&batch)
+        );
         (ours >= least * 0.99).then_some(batch)
     })
 }

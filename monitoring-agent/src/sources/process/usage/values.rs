@@ -260,23 +260,23 @@ mod tests {
         }
     }
 
-    /// This process and others that are there for the whole test.
-    fn alive() -> Vec<WatchedProcess> {
-        [1, std::process::id()].map(|pid| process(pid, 7)).to_vec()
-    }
-
     #[test]
     fn without_time_each_process_gets_its_turn() {
         let mut values = Values::new(NO_TIME);
-        let processes = alive();
+        let sleep = std::process::Command::new("sleep").arg("600").spawn();
+        let mut sleep = sleep.expect("every system has a sleep");
+        let processes = [std::process::id(), sleep.id()].map(|pid| process(pid, 7));
         let done = (0..1_000).any(|_| {
             values.refresh(&processes);
             let read = |known: &Known| {
                 let values = known.values;
-                values.memory.resident() > 0 && values.descriptors > 0 && values.mappings.stack > 0
+                let counted = values.memory.resident() > 0 && values.descriptors > 0;
+                counted && values.mappings.stack > 0
             };
             values.known.iter().all(read)
         });
+        sleep.kill().unwrap();
+        sleep.wait().unwrap();
         assert!(done, "{:?}", values.known);
         assert_eq!(values.unreadable(), 0);
     }
@@ -284,7 +284,7 @@ mod tests {
     #[test]
     fn a_number_that_is_used_again_is_another_process() {
         let mut values = Values::new(NO_TIME);
-        let processes = alive();
+        let processes = [process(1, 7), process(2, 7)];
         values.follow(&processes);
         for known in &mut values.known {
             known.values.descriptors = 5;
