@@ -1,6 +1,7 @@
 //! Family `process`: what the kernel tells the agent about processes, and what it keeps for it.
 
 pub mod lifecycle;
+pub mod usage;
 
 /// Bytes of the ring buffer: about 1,000 events.
 pub const EVENTS_BYTES: usize = 512 * 1024;
@@ -132,8 +133,13 @@ pub mod lost {
     pub const LABELS_FULL: u32 = 1;
     /// Too many processes wait for the agent's look into /proc.
     pub const PENDING_FULL: u32 = 2;
+    /// More tasks than `usage::MAX_TASKS`: the CPU time of one counts under the rest of the node,
+    /// and only when it has ended.
+    pub const TASKS_FULL: u32 = 3;
     /// The reasons' label values, by slot.
-    pub const REASONS: [&str; 3] = ["ring_full", "labels_full", "pending_full"];
+    pub const REASONS: [&str; 4] = ["ring_full", "labels_full", "pending_full", "tasks_full"];
+    /// Counted by the agent: a look at a process's memory or descriptors.
+    pub const USAGE_UNREADABLE: &str = "usage_unreadable";
     /// Counted by the agent: a watched process that it could not enter into the label map.
     pub const LABEL_MAP_FULL: &str = "label_map_full";
     /// Counted by the agent: a process that could not be looked at.

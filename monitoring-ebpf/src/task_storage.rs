@@ -116,6 +116,12 @@ impl Task {
         // SAFETY: the verifier knows the pointer's BTF type and admits only reads inside a field.
         unsafe { ptr::read_volatile(self.0.byte_add(offset as usize).cast()) }
     }
+
+    /// Where the task lies in kernel memory: its name among all tasks that have not been freed.
+    #[inline(always)]
+    pub fn address(self) -> u64 {
+        self.0.addr() as u64
+    }
 }
 
 /// A task's saved registers, `struct pt_regs`.

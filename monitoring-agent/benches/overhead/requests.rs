@@ -13,7 +13,7 @@ use std::{
     time::Instant,
 };
 
-use crate::process::{Running, free_port, median, scrape, wait_for};
+use crate::process::{Running, free_port, median, scrape};
 
 const ROUNDS: usize = 7;
 const REQUESTS: u64 = 100_000;

@@ -6,16 +6,17 @@
 
 mod follower;
 mod lifecycle;
+mod usage;
 
 use std::sync::{Arc, Mutex};
 
 use aya::include_bytes_aligned;
 use monitoring_common::{
     agents::AGENT_OF,
-    process::lost::{self, LABEL_MAP_FULL},
+    process::lost::{self, LABEL_MAP_FULL, TASKS_FULL, USAGE_UNREADABLE},
 };
 
-use self::{follower::Follower, lifecycle::Counts};
+use self::{follower::Follower, lifecycle::Counts, usage::Usage};
 use super::StartContext;
 use crate::{
     kernel_state::{self, Losses},
@@ -26,6 +27,7 @@ use crate::{
 };
 
 const PROGRAMS: &[Attach] = &[
+    usage::PASS,
     Attach::BtfTracepoint("sched_process_free", "sched_process_free"),
     Attach::BtfTracepoint("sched_process_exit", "sched_process_exit"),
     Attach::BtfTracepoint("sched_process_fork", "sched_process_fork"),
@@ -70,6 +72,7 @@ struct Process {
     _programs: Arc<Mutex<Programs>>,
     /// Events known to be lost at the last scan of all processes.
     repaired_loss: u64,
+    usage: Option<Usage>,
 }
 
 /// Loads the family and labels the processes that run already.
@@ -94,6 +97,7 @@ pub fn start(context: &mut StartContext<'_>) -> Result<Box<dyn Source>, StartErr
         follower: Follower::start(events, Arc::clone(&labels))?,
         losses: Losses::new(&mut loaded, &lost::REASONS)?,
         counts: Counts::new(&mut loaded)?,
+        usage: Usage::start(&mut loaded)?,
         loaded,
         labels: Arc::clone(&labels),
         _programs: programs,
@@ -122,7 +126,7 @@ pub fn family(offsets: &mut Offsets, debug: bool) -> Result<Family<'static>, Sta
 }
 
 fn globals(offsets: &mut Offsets) -> Result<Vec<(&'static str, Vec<u32>)>, StartError> {
-    let mut globals = Vec::new();
+    let mut globals = Usage::globals(offsets)?;
     for (global, structure, path) in FIELDS {
         let offset = loader::field(offsets, structure, path)?;
         if offset == ABSENT {
@@ -145,24 +149,32 @@ impl Source for Process {
         let mut sums = self.follower.counts();
         let sums = &mut sums[..names.len()];
         self.counts.add_to(sums)?;
-        let families = lifecycle::families(&names, sums);
+        let mut families = lifecycle::families(&names, sums);
         let mut lost = self.losses.read()?;
         lost.extend(self.follower.losses());
         let watched = self.labels.sweep()?;
-        let events_lost = lost.iter().map(|(_, count)| count).sum();
+        let events = lost
+            .iter()
+            .filter(|(reason, _)| *reason != lost::REASONS[TASKS_FULL as usize]);
+        let events_lost = events.map(|(_, count)| count).sum();
         if events_lost > self.repaired_loss {
             // Some executions went unseen, so that any process may wear an old label.
             self.labels.scan()?;
             self.repaired_loss = events_lost;
         }
+        let mut maps = Vec::new();
+        if let Some(usage) = &mut self.usage {
+            families.extend(usage.collect(&mut self.loaded, &names)?);
+            lost.push((USAGE_UNREADABLE, usage.unreadable()));
+            maps = usage.maps();
+        }
         let (programs, recursions) = kernel_state::programs(&self.loaded);
         lost.push(("recursion", recursions));
         lost.push((LABEL_MAP_FULL, self.labels.lost()));
-        let maps = self
+        let labels = self
             .labels
-            .with_map(|map| kernel_state::map(AGENT_OF, map.fd(), Some(watched)))
-            .into_iter()
-            .collect();
+            .with_map(|map| kernel_state::map(AGENT_OF, map.fd(), Some(watched)));
+        maps.extend(labels);
         Ok(Batch {
             families,
             lost,

@@ -25,7 +25,11 @@ fn optional(name: &str) -> bool {
 
 #[test]
 fn the_golden_list_is_what_is_exported() {
-    let agent = Agent::start(&["--bpf-stats"]);
+    // Some metrics are of configured agents only.
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("monitoring.toml");
+    std::fs::write(&file, "[[agents]]\nname = \"shell\"\ncomm = [\"sh\"]\n").unwrap();
+    let agent = Agent::start(&["--bpf-stats", "--config", file.to_str().unwrap()]);
     known_calls(10, 10);
     known_requests();
     let metrics = agent.fresh_metrics();

@@ -287,9 +287,7 @@ fn bytes_belong_to_the_agent_that_submitted_them() {
         let rule = AgentRule {
             name: name.to_owned(),
             comm: vec![glob::Pattern::new(name).unwrap()],
-            exe: Vec::new(),
-            cgroup: Vec::new(),
-            environment: Vec::new(),
+            ..AgentRule::default()
         };
         config.agents = vec![rule, me()];
     });

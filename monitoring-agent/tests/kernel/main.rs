@@ -8,6 +8,7 @@ mod loader;
 mod net;
 mod node;
 mod process;
+mod process_usage;
 mod sched;
 mod shutdown;
 mod syscalls;

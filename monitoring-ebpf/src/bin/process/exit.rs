@@ -8,10 +8,10 @@ use aya_ebpf::{
     programs::BtfTracePointContext,
 };
 use monitoring_common::process::{EXIT, Event, MAX_ENDED, lost::RING_FULL};
-use monitoring_ebpf::{agents::agent_of, lost::lost, object::Object};
+use monitoring_ebpf::{agents::agent_of, lost::lost, object::Object, task_storage::Task};
 
 use crate::{
-    EVENTS, PENDING, count,
+    EVENTS, PENDING, count, cpu,
     fields::{
         EXIT_CODE, GROUP_EXIT_CODE, GROUP_LEADER, LIVE, NR_THREADS, OOM_MM, SIGNAL, SIGNAL_FLAGS,
         START_BOOTTIME, TGID, started_ticks,
@@ -48,6 +48,7 @@ struct End {
 /// argument, `bool group_dead`. Runs in each task that ends, after its exit code was set.
 #[btf_tracepoint(function = "sched_process_exit")]
 fn sched_process_exit(ctx: BtfTracePointContext) -> i32 {
+    cpu::at_exit(Task::from_argument(ctx.arg(0)));
     let task = Object::from_argument(ctx.arg::<*mut task_struct>(0));
     let signal = task.follow(SIGNAL.load());
     let leader = task.follow(GROUP_LEADER.load());

@@ -10,6 +10,7 @@
     reason = "the attribute macros hand the context over"
 )]
 
+mod cpu;
 mod exec;
 mod exit;
 mod fields;
@@ -28,6 +29,7 @@ use monitoring_ebpf::{
     lost::lost,
     object,
     object::Object,
+    task_storage::Task,
 };
 
 use crate::fields::{PID, TGID, started_ticks};
@@ -80,6 +82,7 @@ fn sched_process_fork(ctx: BtfTracePointContext) -> i32 {
 /// Until then the dying process's calls count under its agent. The number may be another's by now.
 #[btf_tracepoint(function = "sched_process_free")]
 fn sched_process_free(ctx: BtfTracePointContext) -> i32 {
+    cpu::at_free(Task::from_argument(ctx.arg(0)));
     let task = task(&ctx, 0);
     let pid: u32 = task.read(TGID.load());
     if task.read::<u32>(PID.load()) == pid {
