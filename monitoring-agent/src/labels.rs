@@ -144,7 +144,7 @@ impl Labels {
             let before = seen.len();
             for pid in processes()? {
                 if seen.insert(pid) {
-                    scan.relabel(pid)?;
+                    scan.relabel(pid);
                 }
             }
             if seen.len() == before {

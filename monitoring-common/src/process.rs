@@ -70,20 +70,9 @@ pub struct Known {
 const _: () = assert!(size_of::<Known>() == 8 + 4 + 4);
 crate::plain_data!(Known);
 
-/// The last execution of a process that the agent has to look at.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(C)]
-pub struct Pending {
-    /// Time of the execution by the monotonic clock, which also is in its [`Event`].
-    pub at_ns: u64,
-    /// The process's start, as in [`crate::agents::Label`].
-    pub started_ticks: u32,
-    /// Zero.
-    pub padding: u32,
-}
-
-const _: () = assert!(size_of::<Pending>() == 8 + 4 + 4);
-crate::plain_data!(Pending);
+/// An execution that the agent has to look at: the process's number, and the time by the monotonic
+/// clock, which also is in the [`Event`].
+pub type Pending = [u64; 2];
 
 /// A process changed in a way that may change its agent, or ended before that was looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

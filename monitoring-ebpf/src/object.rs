@@ -27,6 +27,7 @@ impl Object {
 
     /// The object that the pointer at `offset` leads to.
     #[inline(always)]
+    #[must_use]
     pub fn follow(self, offset: u32) -> Self {
         Self(self.read(offset))
     }

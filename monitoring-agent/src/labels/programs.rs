@@ -15,7 +15,7 @@ use crate::loader::Loaded;
 /// The maps of a loaded family `process`.
 pub struct Programs {
     known: HashMap<MapData, ExecKey, Known>,
-    pending: HashMap<MapData, u32, Pending>,
+    pending: HashMap<MapData, Pending, u32>,
     rules: Array<MapData, u32>,
 }
 
@@ -73,17 +73,13 @@ impl Programs {
 
     /// Whether a process waits for this execution to be looked at, and for no later one.
     pub(super) fn awaits(&self, pid: u32, at_ns: u64) -> bool {
-        let pending = self.pending.get(&pid, 0);
-        pending.is_ok_and(|pending| pending.at_ns == at_ns)
+        self.pending.get(&[pid.into(), at_ns], 0).is_ok()
     }
 
     /// Ends a process's wait for this execution, so that the kernel counts its end by its label.
-    /// `false` if the process has ended, and the event of that is on its way.
+    /// `false` if it has executed something else since, which will be looked at as well, or has
+    /// ended, and the event of that is on its way.
     pub(super) fn settle(&mut self, pid: u32, at_ns: u64) -> anyhow::Result<bool> {
-        match self.pending.get(&pid, 0) {
-            // It has executed something else since, which will be looked at as well.
-            Ok(pending) if pending.at_ns != at_ns => Ok(true),
-            _ => removed(self.pending.remove(&pid)).context("settle an execution"),
-        }
+        removed(self.pending.remove(&[pid.into(), at_ns])).context("settle an execution")
     }
 }

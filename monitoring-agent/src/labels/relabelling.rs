@@ -80,7 +80,7 @@ impl<'a> Relabelling<'a> {
     }
 
     /// Brings one process's label up to date; returns whether it changed.
-    pub(super) fn relabel(&mut self, pid: u32) -> anyhow::Result<bool> {
+    pub(super) fn relabel(&mut self, pid: u32) -> bool {
         let mut changed = false;
         // Looked at again after a change, as it may have executed something else meanwhile, whose
         // label the kernel knew and this one has overwritten.
@@ -98,7 +98,7 @@ impl<'a> Relabelling<'a> {
                 Set::Same | Set::Lost => break,
             }
         }
-        Ok(changed)
+        changed
     }
 
     /// Labels a process that executes another program, and the children that it made before this
@@ -122,7 +122,7 @@ impl<'a> Relabelling<'a> {
                 self.teach(event, decision, inode == Some(event.key.inode))?;
                 let set = self.set(event.pid, found, decision.agent, event.started_ticks);
                 if matches!(set, Set::Changed | Set::Overtaken) {
-                    self.relabel_from(event.pid)?;
+                    self.relabel_from(event.pid);
                 }
                 if set == Set::Lost {
                     OTHER
@@ -135,7 +135,7 @@ impl<'a> Relabelling<'a> {
                 let agent = told.decide(&self.rules, cgroups.0.get(&event.key.css_set), event);
                 if alive {
                     // It has executed something else by now: the label is that one's.
-                    self.relabel_from(event.pid)?;
+                    self.relabel_from(event.pid);
                 } else if ends && self.awaits(event) {
                     // Its end may still be to be counted, by its label.
                     self.set(event.pid, found, agent, event.started_ticks);
@@ -156,15 +156,14 @@ impl<'a> Relabelling<'a> {
     }
 
     /// Labels a process anew and, as far as that changes something, those that came from it.
-    fn relabel_from(&mut self, pid: u32) -> anyhow::Result<()> {
-        self.relabel(pid)?;
+    fn relabel_from(&mut self, pid: u32) {
+        self.relabel(pid);
         let mut waiting = children(pid);
         while let Some(pid) = waiting.pop() {
-            if self.relabel(pid)? {
+            if self.relabel(pid) {
                 waiting.extend(children(pid));
             }
         }
-        Ok(())
     }
 
     fn awaits(&self, event: &Event) -> bool {

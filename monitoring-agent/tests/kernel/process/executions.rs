@@ -90,10 +90,13 @@ fn new_rules_hold_for_programs_that_the_kernel_knows() {
     let program = Program::named("swarmlet-known");
     program.run("exit 0");
     program.run("exit 0");
+    // What waits for an answer gets one by the rules of then.
+    node.collect("process");
     let rules = [me(), rule("renamed", &["swarmlet-*"], &[])];
     node.labels.set_rules(&rules);
     program.run("exit 0");
     program.run("exit 0");
+    node.collect("process");
     node.labels.set_rules(&[me()]);
     program.run("exit 0");
     let batch = node.collect("process");

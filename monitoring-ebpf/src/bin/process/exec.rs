@@ -23,7 +23,7 @@ use monitoring_ebpf::{
 };
 
 use crate::{
-    EVENTS, PENDING, count,
+    ASKED, EVENTS, PENDING, asked, count,
     fields::{
         BPRM_FILE, BPRM_INTERP, CGROUPS, DENTRY_NAME, DEVICE, FILE_DENTRY, FILE_INODE, FILE_MOUNT,
         INODE_NUMBER, INODE_SUPER_BLOCK, TGID, started_ticks,
@@ -67,7 +67,7 @@ fn sched_process_exec(ctx: BtfTracePointContext) -> i32 {
     let now_ns = unsafe { bpf_ktime_get_ns() };
     // While a process waits for the agent, all that it executes is the agent's: an answer to what
     // it executed before may be on its way.
-    let waits = PENDING.get_ptr(pid).is_some();
+    let waits = asked(pid).is_some_and(|pending| PENDING.get_ptr(pending).is_some());
     let Some(known) = PROGRAMS.get_ptr_mut(&key).filter(|_| !waits) else {
         ask(process, program, &key, now_ns);
         return 0;
@@ -104,12 +104,13 @@ fn become_agent(process: Process, mut agent: AgentId) {
 /// Leaves an execution to the agent: its label and its place in the counts.
 #[inline(always)]
 fn ask(process: Process, program: Object, key: &ExecKey, now_ns: u64) {
-    let pending = Pending {
-        at_ns: now_ns,
-        started_ticks: process.started_ticks,
-        padding: 0,
-    };
-    let waits = PENDING.insert(process.pid, pending, 0).is_ok();
+    if let Some(earlier) = asked(process.pid) {
+        // Its end counts under what it executes now.
+        let _ = PENDING.remove(earlier);
+    }
+    let pending: Pending = [process.pid.into(), now_ns];
+    let waits =
+        PENDING.insert(pending, 1, 0).is_ok() && ASKED.insert(process.pid, now_ns, 0).is_ok();
     if !waits {
         lost(PENDING_FULL);
     }
@@ -117,7 +118,7 @@ fn ask(process: Process, program: Object, key: &ExecKey, now_ns: u64) {
     if !sent {
         lost(RING_FULL);
         if waits {
-            let _ = PENDING.remove(process.pid);
+            let _ = PENDING.remove(pending);
         }
     }
     if !(waits && sent) {

@@ -7,11 +7,11 @@ use aya_ebpf::{
     macros::{btf_map, btf_tracepoint},
     programs::BtfTracePointContext,
 };
-use monitoring_common::process::{EXIT, Event, MAX_ENDED, lost::RING_FULL};
+use monitoring_common::process::{EXIT, Event, MAX_ENDED, Pending, lost::RING_FULL};
 use monitoring_ebpf::{agents::agent_of, lost::lost, object::Object, task_storage::Task};
 
 use crate::{
-    EVENTS, PENDING, count, cpu,
+    ASKED, EVENTS, PENDING, asked, count, cpu,
     fields::{
         EXIT_CODE, GROUP_EXIT_CODE, GROUP_LEADER, LIVE, NR_THREADS, OOM_MM, SIGNAL, SIGNAL_FLAGS,
         START_BOOTTIME, TGID, started_ticks,
@@ -72,7 +72,8 @@ fn sched_process_exit(ctx: BtfTracePointContext) -> i32 {
         // Set when the kernel, or a memory cgroup, was out of memory and chose this process.
         out_of_memory: signal.follow(OOM_MM.load()).address() != 0,
     };
-    if !(has_rules() && PENDING.get_ptr(pid).is_some() && send(end)) {
+    let pending = if has_rules() { asked(pid) } else { None };
+    if !pending.is_some_and(|pending| send(end, pending)) {
         count(agent_of(pid), |counts| {
             counts.count_end(end.status, end.out_of_memory);
         });
@@ -96,10 +97,14 @@ fn counted_before(pid: u32, signal: Object, leader: Object) -> bool {
 /// Sends up the end of a process whose last execution the agent has not looked at; `false` when
 /// the kernel has to count it.
 #[inline(always)]
-fn send(end: End) -> bool {
+fn send(end: End, pending: Pending) -> bool {
+    let _ = ASKED.remove(end.pid);
+    if PENDING.get_ptr(pending).is_none() {
+        return false;
+    }
     let entry = EVENTS.reserve(0);
     // Whoever removes it sees to the end; see `PENDING`.
-    let mine = PENDING.remove(end.pid).is_ok();
+    let mine = PENDING.remove(pending).is_ok();
     let Some(mut entry) = entry else {
         if mine {
             lost(RING_FULL);

@@ -43,11 +43,16 @@ static RULES: Array<u32, 1> = Array::new();
 #[btf_map]
 static EVENTS: RingBuf<Event, EVENTS_BYTES> = RingBuf::new();
 
-/// By process id. Whoever removes an entry has taken the process's end upon itself: the kernel,
-/// which then sends it as an event, or the agent, which then has labelled the process, so that the
-/// kernel can count it.
+/// Executions that the agent has not looked at yet. Whoever removes an entry has taken the
+/// process's end upon itself: the kernel, which then sends it as an event, or the agent, which then
+/// has labelled the process, so that the kernel can count it.
 #[btf_map]
-static PENDING: HashMap<u32, Pending, MAX_PENDING> = HashMap::new();
+static PENDING: HashMap<Pending, u32, MAX_PENDING> = HashMap::new();
+
+/// By process, the time of its last execution that the agent was asked about. The kernel's own, so
+/// that the agent can never remove a later entry of `PENDING` than it means.
+#[btf_map]
+static ASKED: HashMap<u32, u64, MAX_PENDING> = HashMap::new();
 
 /// By agent.
 #[btf_map]
@@ -104,6 +109,14 @@ fn count(agent: AgentId, change: impl FnOnce(&mut Lifecycle)) {
         // SAFETY: the value is this CPU's, and preemption is off while a program runs.
         change(unsafe { &mut *counts });
     }
+}
+
+/// The process's last execution that the agent was asked about.
+#[inline(always)]
+fn asked(pid: u32) -> Option<Pending> {
+    // SAFETY: only the process itself changes its entry.
+    let at_ns = unsafe { ASKED.get(pid) };
+    at_ns.map(|at_ns| [pid.into(), *at_ns])
 }
 
 /// Whether processes are labelled at all.
