@@ -13,3 +13,5 @@ mod signals;
 
 #[path = "../poll/mod.rs"]
 mod poll;
+#[path = "../rig/mod.rs"]
+mod rig;
