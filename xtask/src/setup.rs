@@ -20,7 +20,7 @@ struct Tool {
 /// What the tests need beside Rust: independent counterparts that their numbers are compared
 /// with, a machine for the other kernels, and what knows the repository's files. Programs of one
 /// package follow each other.
-const TOOLS: [Tool; 8] = [
+const TOOLS: [Tool; 12] = [
     Tool {
         program: "bpftool",
         package: "bpftool",
@@ -39,6 +39,26 @@ const TOOLS: [Tool; 8] = [
     Tool {
         program: "git",
         package: "git",
+        service: None,
+    },
+    Tool {
+        program: "ip",
+        package: "iproute2",
+        service: None,
+    },
+    Tool {
+        program: "nstat",
+        package: "iproute2",
+        service: None,
+    },
+    Tool {
+        program: "ss",
+        package: "iproute2",
+        service: None,
+    },
+    Tool {
+        program: "tc",
+        package: "iproute2",
         service: None,
     },
     Tool {

@@ -6,6 +6,7 @@
 mod agreement;
 mod commands;
 mod golden;
+mod net;
 mod process;
 mod prometheus;
 mod rules;

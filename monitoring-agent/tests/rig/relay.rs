@@ -98,7 +98,7 @@ fn device() -> File {
     // SAFETY: all zeroes is a valid request.
     let mut request = unsafe { std::mem::zeroed::<libc::ifreq>() };
     for (to, from) in request.ifr_name.iter_mut().zip(DEVICE.bytes()) {
-        *to = from.cast_signed().into();
+        *to = libc::c_char::from_ne_bytes([from]);
     }
     let flags = libc::IFF_TUN | libc::IFF_NO_PI;
     request.ifr_ifru.ifru_flags = flags.try_into().unwrap();

@@ -88,7 +88,7 @@ impl Plan {
         assert!(self.connections.is_multiple_of(self.lanes));
         assert!(self.message_size > NUMBER_SIZE);
         let pattern: Vec<u8> = (0..self.message_size + STARTS)
-            .map(|at| (at * 31 ^ at >> 8).to_le_bytes()[0])
+            .map(|at| ((at * 31) ^ (at >> 8)).to_le_bytes()[0])
             .collect();
         let places = self.addresses.iter().map(|ip| SocketAddr::new(*ip, PORT));
         let places: Vec<_> = places.collect();

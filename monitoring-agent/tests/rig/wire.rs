@@ -56,6 +56,14 @@ impl Wire {
         }
     }
 
+    /// From now on, TCP sends segments one by one rather than up to 64 KB at once.
+    pub(crate) fn without_offload(self) -> Self {
+        for node in [&self.client, &self.server] {
+            node.ip(&["link", "set", DEVICE, "gso_max_segs", "1"]);
+        }
+        self
+    }
+
     /// The client's addresses, IPv4 before IPv6.
     pub(crate) fn client_addresses() -> [IpAddr; 2] {
         CLIENT.map(|address| address.parse().unwrap())
