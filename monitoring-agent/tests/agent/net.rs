@@ -15,6 +15,10 @@ const NAMES: [(Role, &str, &str); 2] = [
     (Role::Server, "keeper", "node-2"),
 ];
 
+/// A peer whose networks hold the wire's addresses, too, by shorter prefixes: none of its traffic.
+const AROUND: &str = "around";
+const NETWORKS_AROUND: [&str; 2] = ["10.77.0.0/24", "fd77::/32"];
+
 /// Protocols of the wire's addresses, in their order.
 const PROTOCOLS: [&str; 2] = ["tcp", "tcp6"];
 
@@ -87,7 +91,8 @@ fn config() -> String {
             let addresses = addresses.map(|address: IpAddr| address.to_string());
             format!("[[peers]]\nname = {node:?}\naddresses = {addresses:?}\n")
         });
-    agents.concat() + &peers.collect::<String>()
+    let around = format!("[[peers]]\nname = {AROUND:?}\naddresses = {NETWORKS_AROUND:?}\n");
+    agents.concat() + &around + &peers.collect::<String>()
 }
 
 /// The agent's metrics before and after what was done.
@@ -201,6 +206,8 @@ fn every_connection_and_every_byte_is_counted() {
             assert_eq!(bytes, 2 * of_protocol, "{peer:?}");
         }
     }
+    let around = numbers.grown("cluster_peer_bytes_total", &[("peer", AROUND)]);
+    assert_eq!(around, 0, "a longer prefix decides");
     for ((_, agent, _), role) in NAMES.iter().zip(["connect", "accept"]) {
         let of_agent = [("agent", *agent)];
         let in_role = [("agent", *agent), ("role", role), ("outcome", "success")];
