@@ -21,7 +21,7 @@ mod tests;
 
 use std::{
     fs,
-    net::{Ipv4Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     path::Path,
     time::Duration,
 };
@@ -70,6 +70,8 @@ pub struct Config {
     pub metrics_retention_days: u32,
     /// Watched process groups, in order: the first rule that matches a process names it.
     pub agents: Vec<AgentRule>,
+    /// Other nodes, told apart by address.
+    pub peers: Vec<PeerConfig>,
     /// `[sources.<family>]`.
     pub sources: Sources,
 }
@@ -87,6 +89,26 @@ pub struct AgentRule {
     pub cgroup: Vec<glob::Pattern>,
     /// Globs on `NAME=value` environment entries.
     pub environment: Vec<glob::Pattern>,
+}
+
+/// One `[[peers]]` entry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeerConfig {
+    /// Value of the `peer` label.
+    pub name: String,
+    /// Its addresses and networks.
+    pub addresses: Vec<PeerNetwork>,
+    /// Type of the node, for example `gpu`.
+    pub node_type: String,
+}
+
+/// An address, or the network that it is in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PeerNetwork {
+    /// The address.
+    pub address: IpAddr,
+    /// How many of its leading bits count: at most 32 for IPv4, 128 for IPv6.
+    pub prefix_length: u8,
 }
 
 /// `[sources.<family>]`, one field per source, of the source's own name.
@@ -160,6 +182,7 @@ impl Default for Config {
             gpu_poll_interval: Duration::from_secs(5),
             metrics_retention_days: 30,
             agents: agents::defaults(),
+            peers: Vec::new(),
             sources: Sources::default(),
         }
     }

@@ -61,7 +61,18 @@ pub const SOURCES: &[Entry] = &[
     family!(process),
     family!(sched),
     family!(block),
-    family!(net),
+    Entry {
+        name: "net",
+        enabled: |config| config.sources.net.enabled,
+        unchanged: |old, new| {
+            let settings = |config: &Config| {
+                let Config { sources, peers, .. } = config.clone();
+                (sources.net, peers, config.ebpf_debug)
+            };
+            settings(old) == settings(new)
+        },
+        start: net::start,
+    },
     family!(syscalls),
     Entry {
         name: "host",
