@@ -5,7 +5,7 @@ use syn::{Expr, Fields, Item, Lit, Member};
 
 use super::tree::{Finding, Tree};
 
-/// Where the kernel programs lie, one file per family.
+/// Where the kernel programs lie: for each family a file of its name, or a folder with a `main.rs`.
 const PROGRAMS: &str = "monitoring-ebpf/src/bin/";
 
 /// Where the configuration's struct `Sources` is, with one field per family.
@@ -43,7 +43,11 @@ pub(super) fn check(tree: &Tree) -> Vec<Finding> {
         let name = program
             .strip_prefix(PROGRAMS)
             .and_then(|name| name.strip_suffix(".rs"));
-        let Some(family) = name else { continue };
+        let family = name.map(|name| name.split_once('/').unwrap_or((name, "main")));
+        // Anything else is a module of a family, or no program at all.
+        let Some((family, "main")) = family else {
+            continue;
+        };
         for (folder, role) in FILES {
             let file = format!("{folder}{family}.rs");
             if !tree.exists(&file) {
@@ -168,6 +172,17 @@ mod tests {
                 &["monitoring-ebpf/src/bin/disk.rs:1"],
             );
         }
+    }
+
+    #[test]
+    fn a_family_may_be_a_folder() {
+        const MAIN: &str = "monitoring-ebpf/src/bin/disk/main.rs";
+        let mut files = WHOLE.to_vec();
+        files[0].0 = MAIN;
+        files.push(("monitoring-ebpf/src/bin/disk/requests.rs", ""));
+        expect(&check(&Tree::of(&files)), &[]);
+        files.remove(1);
+        expect(&check(&Tree::of(&files)), &[&format!("{MAIN}:1")]);
     }
 
     #[test]
