@@ -79,7 +79,9 @@ pub(super) fn load_and_attach(
 
 /// Loads a program and attaches it to a cgroup, beside whatever is attached there already.
 fn at_cgroup(program: &mut Program, root: File) -> Result<(), ProgramError> {
-    let mode = CgroupAttachMode::AllowMultiple;
+    // With a link (since 5.7) others may always attach as well, and no mode may be given: this is
+    // how aya says so.
+    let mode = CgroupAttachMode::Single;
     match program {
         Program::CgroupSkb(program) => {
             program.load()?;

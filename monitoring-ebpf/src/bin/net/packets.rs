@@ -30,6 +30,16 @@ const V6_HEADER: u32 = 40;
 const UDP_HEADER: u32 = 8;
 const TCP_LENGTH_AT: u32 = 12;
 
+/// Where IPv6's header says what follows it, and what follows it before TCP or UDP: packets of more
+/// than 64 KiB, which only exist inside a machine, have an extension header.
+const NEXT_AT: u32 = 6;
+const HOP_BY_HOP: u8 = 0;
+const ROUTING: u8 = 43;
+const DESTINATION: u8 = 60;
+
+/// Most extension headers of a packet that are looked at; more than one is unheard of.
+const MAX_EXTENSIONS: usize = 3;
+
 /// The packet may pass.
 const PASS: i32 = 1;
 
@@ -164,7 +174,7 @@ fn read_headers(ctx: &SkBuffContext, transport: usize, length: u32) -> Option<Pa
         (mapped(source), mapped(destination), header, 0)
     } else {
         let [source, destination]: [Words; 2] = ctx.load(8).ok()?;
-        (source, destination, V6_HEADER, 1)
+        (source, destination, v6_headers(ctx)?, 1)
     };
     let transport_header = if transport == protocol::TCP {
         let byte: u8 = ctx.load((header + TCP_LENGTH_AT) as usize).ok()?;
@@ -178,6 +188,23 @@ fn read_headers(ctx: &SkBuffContext, transport: usize, length: u32) -> Option<Pa
         payload: length.saturating_sub(header + transport_header).into(),
         v6,
     })
+}
+
+/// The length of IPv6's header and its extensions.
+#[inline(always)]
+fn v6_headers(ctx: &SkBuffContext) -> Option<u32> {
+    let mut length = V6_HEADER;
+    let mut next: u8 = ctx.load(NEXT_AT as usize).ok()?;
+    for _ in 0..MAX_EXTENSIONS {
+        if !matches!(next, HOP_BY_HOP | ROUTING | DESTINATION) {
+            break;
+        }
+        // What follows, and the extension's length beyond the first eight bytes, in such.
+        let [following, eights]: [u8; 2] = ctx.load(length as usize).ok()?;
+        next = following;
+        length += (u32::from(eights) + 1) * 8;
+    }
+    Some(length)
 }
 
 #[inline(always)]
