@@ -1,7 +1,7 @@
 //! The network on two nodes of the tests' own: every connection and every byte, round-trip times as
 //! ss has them, retransmits as the kernel counts them.
 
-use std::{net::IpAddr, time::Duration};
+use std::{fs, net::IpAddr, time::Duration};
 
 use crate::{
     poll::poll_until,
@@ -32,12 +32,17 @@ struct Watched {
     server: Program,
     client: Program,
     before: String,
+    folder: tempfile::TempDir,
 }
 
 impl Watched {
     fn start(wire: Wire, plan: &Plan) -> Self {
+        Self::start_with(&(agents() + &peers()), wire, plan)
+    }
+
+    fn start_with(config: &str, wire: Wire, plan: &Plan) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let agent = Agent::with_config(folder.path(), &config());
+        let agent = Agent::with_config(folder.path(), config);
         let server = Program::start(&wire.server, Role::Server, plan);
         let client = Program::start(&wire.client, Role::Client, plan);
         poll_until("both programs are labelled", || {
@@ -55,7 +60,18 @@ impl Watched {
             server,
             client,
             before,
+            folder,
         }
+    }
+
+    /// Has the agent go over to another configuration.
+    fn reload(&mut self, config: &str) {
+        fs::write(self.folder.path().join("monitoring.toml"), config).unwrap();
+        self.agent.process.signal(libc::SIGHUP);
+        self.agent
+            .process
+            .wait_for("the new configuration is in force");
+        self.before = self.agent.fresh_metrics();
     }
 
     /// Lets the programs exchange everything. Their last connections are open afterwards.
@@ -78,21 +94,29 @@ impl Watched {
     }
 }
 
-fn config() -> String {
+/// Both programs, by what their environment has.
+fn agents() -> String {
     let agents = NAMES.map(|(role, name, _)| {
         let glob = Program::environment(role);
         format!("[[agents]]\nname = {name:?}\nenvironment = {glob:?}\n")
     });
-    let addresses = [Wire::client_addresses(), Wire::server_addresses()];
-    let peers = NAMES
-        .iter()
-        .zip(addresses)
-        .map(|((_, _, node), addresses)| {
-            let addresses = addresses.map(|address: IpAddr| address.to_string());
-            format!("[[peers]]\nname = {node:?}\naddresses = {addresses:?}\n")
-        });
-    let around = format!("[[peers]]\nname = {AROUND:?}\naddresses = {NETWORKS_AROUND:?}\n");
-    agents.concat() + &around + &peers.collect::<String>()
+    agents.concat()
+}
+
+/// Both nodes, by their addresses, and what is around them.
+fn peers() -> String {
+    let peer = |(name, addresses): (&str, [String; 2])| {
+        format!("[[peers]]\nname = {name:?}\naddresses = {addresses:?}\n")
+    };
+    let text = |address: IpAddr| address.to_string();
+    let [client, server] = [Wire::client_addresses(), Wire::server_addresses()];
+    let [(_, _, client_node), (_, _, server_node)] = NAMES;
+    let peers = [
+        (AROUND, NETWORKS_AROUND.map(str::to_owned)),
+        (client_node, client.map(text)),
+        (server_node, server.map(text)),
+    ];
+    peers.map(peer).concat()
 }
 
 /// The agent's metrics before and after what was done.
@@ -261,7 +285,8 @@ fn check_retransmits(wire: Wire) {
     let nodes = [&watched.wire.client, &watched.wire.server];
     let kernel: u64 = nodes.map(retransmitted).iter().sum();
     let numbers = watched.end();
-    let ours = numbers.grown("tcp_retransmits_total", &[]);
+    let of_agent = |agent| numbers.grown("tcp_retransmits_total", &[("agent", agent)]);
+    let ours: u64 = NAMES.iter().map(|(_, agent, _)| of_agent(agent)).sum();
     assert!(kernel >= 100, "{kernel} sent again, {dropped:?} dropped");
     assert!(
         ours.abs_diff(kernel) <= kernel / 100,
@@ -278,4 +303,34 @@ fn retransmits_agree_with_the_kernel() {
 #[test]
 fn retransmits_of_single_segments_agree_with_the_kernel() {
     check_retransmits(Wire::fast().without_offload());
+}
+
+#[test]
+fn peers_come_with_a_reload() {
+    let plan = plan(8, 4, 2, 50_000);
+    let mut watched = Watched::start_with(&agents(), Wire::fast(), &plan);
+    assert!(
+        !watched.before.contains("cluster_peer_"),
+        "there are no peers"
+    );
+    watched.reload(&(agents() + &peers()));
+    watched.exchange(Duration::from_mins(1));
+    let numbers = watched.end();
+    let bytes = 2 * plan.bytes_per_address() as u64;
+    for (_, agent, node) in NAMES {
+        for direction in DIRECTIONS.map(|direction| ("direction", direction)) {
+            let grown = |name, label| numbers.grown(name, &[label, direction]);
+            assert_eq!(
+                grown("net_socket_bytes_total", ("agent", agent)),
+                bytes,
+                "{agent}"
+            );
+            assert_eq!(
+                grown("cluster_peer_bytes_total", ("peer", node)),
+                bytes,
+                "{node}"
+            );
+        }
+    }
+    numbers.assert_nothing_lost();
 }
