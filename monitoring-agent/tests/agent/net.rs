@@ -167,11 +167,10 @@ impl Numbers {
     fn assert_nothing_lost(&self) {
         for source in ["net", "process"] {
             let labels = [("source", source)];
-            assert_eq!(
-                self.grown("monitoring_agent_lost_total", &labels),
-                0,
-                "{source}"
-            );
+            let lost = self.grown("monitoring_agent_lost_total", &labels);
+            let reasons: Vec<_> =
+                with_labels(&self.after, "monitoring_agent_lost_total", &labels).collect();
+            assert_eq!(lost, 0, "{reasons:?}");
         }
         let up = value(&self.after, "monitoring_agent_source_up{source=\"net\"}");
         assert_eq!(up, Some(1.0));
@@ -248,15 +247,30 @@ fn every_connection_and_every_byte_is_counted() {
 
 #[test]
 fn round_trip_times_agree_with_ss() {
-    let plan = plan(16, 16, 20, 1000);
-    let mut watched = Watched::start(Wire::slow(Duration::from_millis(20)), &plan);
-    watched.exchange(Duration::from_mins(1));
-    let of_ss = [&watched.wire.client, &watched.wire.server].map(smoothed_rtts);
+    // A round-trip time of 20 ms is low in its bucket, so that a busy machine, which only adds to it,
+    // does not move it into the next.
+    let plan = plan(16, 16, 100, 1000);
+    let mut watched = Watched::start(Wire::slow(Duration::from_millis(10)), &plan);
+    watched.server.begin();
+    watched.client.begin();
+    // The histogram has samples of the whole time, so ss is asked all the time.
+    let mut of_ss = [Vec::new(), Vec::new()];
+    poll_until("all is exchanged", || {
+        let nodes = [&watched.wire.client, &watched.wire.server];
+        for (rtts, node) in of_ss.iter_mut().zip(nodes) {
+            rtts.extend(smoothed_rtts(node));
+        }
+        watched.client.has_exchanged().then_some(())
+    });
+    watched.server.wait_until_exchanged(Duration::from_mins(1));
+    for rtts in &mut of_ss {
+        rtts.sort();
+    }
     let numbers = watched.end();
     // What is far from one end is the other's node.
     let far = NAMES.iter().rev().map(|(_, _, node)| *node);
     for (((_, agent, _), node), rtts) in NAMES.iter().zip(far).zip(&of_ss) {
-        assert_eq!(rtts.len(), plan.connections);
+        assert!(rtts.len() > plan.connections, "{agent}: {}", rtts.len());
         let median = rtts[rtts.len() / 2].as_secs_f64();
         for (name, label) in [
             ("tcp_rtt_seconds", ("agent", *agent)),

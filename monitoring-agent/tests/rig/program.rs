@@ -73,6 +73,15 @@ impl Program {
         self.wait_for("exchanged", patience);
     }
 
+    /// Whether all bytes are exchanged and verified, without waiting. True once.
+    pub(crate) fn has_exchanged(&self) -> bool {
+        match self.lines.try_recv() {
+            Ok(said) => said == "exchanged",
+            Err(mpsc::TryRecvError::Empty) => false,
+            Err(mpsc::TryRecvError::Disconnected) => panic!("the program ended early; see above"),
+        }
+    }
+
     /// Lets it close its last connections and end.
     pub(crate) fn end(mut self) {
         self.tell();
