@@ -17,13 +17,20 @@ use crate::{
 /// Programs of a family, and how often the kernel refused to run one because it was running
 /// already on that CPU: events nobody counted.
 pub fn programs(loaded: &Loaded) -> (Vec<ProgramState>, u64) {
+    programs_but(loaded, &[])
+}
+
+/// The same, without what the kernel refused programs that others make good for.
+pub fn programs_but(loaded: &Loaded, made_good: &[&str]) -> (Vec<ProgramState>, u64) {
     let mut recursions = 0;
     let states = loaded.programs.iter().map(|(name, attached)| {
         let program = loaded.ebpf.program(name);
         let info = program
             .and_then(|program| program.fd().ok())
             .map_or_else(String::new, |fd| fdinfo(fd.as_fd()));
-        recursions += value(&info, "recursion_misses").unwrap_or(0);
+        if !made_good.contains(name) {
+            recursions += value(&info, "recursion_misses").unwrap_or(0);
+        }
         ProgramState {
             name: (*name).to_owned(),
             attached: attached.is_ok(),

@@ -5,6 +5,7 @@
 //! verifier's log). It knows no family: what to load comes as a [`Family`].
 
 mod attach;
+mod cgroup;
 mod names;
 
 use std::{collections::HashMap, io::Read as _, path::Path};
@@ -66,10 +67,17 @@ impl Loaded {
                 | Map::LruHashMap(map)
                 | Map::LpmTrie(map)
                 | Map::RingBuf(map)
+                | Map::SkStorage(map)
                 | Map::Unsupported(map),
             ) => Ok(map),
             _ => bail!("map {name} is missing in the kernel object; build it again"),
         }
+    }
+
+    /// Whether a program is loaded and attached.
+    pub fn is_attached(&self, program: &str) -> bool {
+        let mut programs = self.programs.iter();
+        programs.any(|(name, attached)| *name == program && attached.is_ok())
     }
 
     /// Runs an iterator's program once for each of its objects, and returns what it wrote.

@@ -39,6 +39,8 @@ pub const ABSENT: u32 = u32::MAX;
 pub struct Offsets {
     btf: Source,
     absent: Vec<String>,
+    /// Tracepoints that are said to be absent.
+    hidden: &'static [&'static str],
 }
 
 enum Source {
@@ -57,6 +59,16 @@ impl Offsets {
         Self {
             btf: Source::Unopened(path),
             absent: Vec::new(),
+            hidden: &[],
+        }
+    }
+
+    /// As on a kernel that does not have these tracepoints, so that tests can reach what is done
+    /// there.
+    pub fn without(tracepoints: &'static [&'static str]) -> Self {
+        Self {
+            hidden: tracepoints,
+            ..Self::new()
         }
     }
 
@@ -116,6 +128,10 @@ impl Offsets {
     ///
     /// As [`Self::field_or_absent`].
     pub fn number_of(&mut self, named: Named, name: &str) -> Result<Option<u32>, BtfError> {
+        let tracepoint = name.strip_prefix("btf_trace_");
+        if tracepoint.is_some_and(|tracepoint| self.hidden.contains(&tracepoint)) {
+            return Ok(None);
+        }
         let btf = self.open()?;
         btf.map_or(Ok(None), |btf| btf.number_of(named, name))
     }
@@ -126,6 +142,9 @@ impl Offsets {
     ///
     /// As [`Self::field_or_absent`].
     pub fn tracepoint_arguments(&mut self, name: &str) -> Result<Option<u32>, BtfError> {
+        if self.hidden.contains(&name) {
+            return Ok(None);
+        }
         let btf = self.open()?;
         btf.map_or(Ok(None), |btf| btf.tracepoint_arguments(name))
     }

@@ -10,7 +10,6 @@ pub mod agents;
 pub mod block;
 pub mod histogram;
 pub mod net;
-pub mod peers;
 pub mod process;
 pub mod sched;
 pub mod syscalls;

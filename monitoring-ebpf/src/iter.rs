@@ -7,6 +7,7 @@ use core::ptr;
 
 use aya_ebpf::{
     bindings::{seq_file, task_struct},
+    cty::c_void,
     helpers::generated::bpf_seq_write,
 };
 
@@ -54,5 +55,33 @@ impl IterTask {
             let seq = (&raw const (*meta).seq).read_volatile();
             bpf_seq_write(seq, ptr::from_ref(record).cast(), size_of::<T>() as u32) == 0
         }
+    }
+}
+
+/// What an iterator over open files gets: `struct bpf_iter__task_file` of the same file.
+#[repr(C)]
+pub struct IterTaskFile {
+    meta: *mut c_void,
+    task: *mut task_struct,
+    descriptor: u64,
+    file: *mut c_void,
+}
+
+impl IterTaskFile {
+    /// The process and the file of this run, `None` in the run that follows the last file.
+    ///
+    /// # Safety
+    ///
+    /// `context` must be what the kernel gave the program.
+    #[inline(always)]
+    pub unsafe fn task_and_file(context: *mut Self) -> Option<(Task, *mut c_void)> {
+        // SAFETY: the verifier checks the accesses to the context.
+        let (task, file) = unsafe {
+            (
+                (&raw const (*context).task).read_volatile(),
+                (&raw const (*context).file).read_volatile(),
+            )
+        };
+        (!task.is_null() && !file.is_null()).then(|| (Task::from_argument(task), file))
     }
 }

@@ -9,6 +9,7 @@ pub mod agents;
 pub mod iter;
 pub mod lost;
 pub mod object;
+pub mod sk_storage;
 pub mod task_storage;
 
 /// A field offset or mask that the loader did not find on this kernel.

@@ -20,7 +20,7 @@ struct Tool {
 /// What the tests need beside Rust: independent counterparts that their numbers are compared
 /// with, a machine for the other kernels, and what knows the repository's files. Programs of one
 /// package follow each other.
-const TOOLS: [Tool; 14] = [
+const TOOLS: [Tool; 16] = [
     Tool {
         program: "bpftool",
         package: "bpftool",
@@ -64,6 +64,16 @@ const TOOLS: [Tool; 14] = [
     Tool {
         program: "runqlat",
         package: "libbpf-tools",
+        service: None,
+    },
+    Tool {
+        program: "ss",
+        package: "iproute2",
+        service: None,
+    },
+    Tool {
+        program: "tc",
+        package: "iproute2",
         service: None,
     },
     Tool {

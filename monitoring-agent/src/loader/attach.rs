@@ -1,13 +1,14 @@
 //! Attaches one program to one place, and tells what this kernel lacks from what is broken.
 
-use std::io;
+use std::{fs::File, io};
 
 use anyhow::anyhow;
 use aya::{
     Btf, Ebpf,
-    programs::{Program, ProgramError},
+    programs::{CgroupAttachMode, Program, ProgramError},
 };
 
+use super::cgroup;
 use crate::source::StartError;
 
 /// A program and its attach point.
@@ -22,6 +23,9 @@ pub enum Attach {
     /// An iterator over kernel objects: program name, kind of object, such as `task`. Since 5.8.
     /// Loaded only; [`Loaded::iterate`](super::Loaded::iterate) runs it.
     Iterator(&'static str, &'static str),
+    /// A program at the root of the cgroup hierarchy, which sees every socket or packet of the
+    /// node: program name; its section says which events. Since 4.10.
+    Cgroup(&'static str),
 }
 
 impl Attach {
@@ -30,7 +34,8 @@ impl Attach {
         match self {
             Self::RawTracepoint(program, _)
             | Self::BtfTracepoint(program, _)
-            | Self::Iterator(program, _) => program,
+            | Self::Iterator(program, _)
+            | Self::Cgroup(program) => program,
         }
     }
 }
@@ -47,6 +52,13 @@ pub(super) fn load_and_attach(
     let program = ebpf
         .program_mut(name)
         .ok_or_else(|| anyhow!("the kernel object has no program {name}; build it again"))?;
+    if let Attach::Cgroup(_) = attach {
+        let Some(root) = cgroup::root()? else {
+            let why = "no cgroup v2 hierarchy is mounted";
+            return Ok(Err(format!("program {name}: {why}")));
+        };
+        return outcome(name, at_cgroup(program, root));
+    }
     let attached = match (attach, program) {
         (Attach::RawTracepoint(_, tracepoint), Program::RawTracePoint(program)) => program
             .load()
@@ -62,6 +74,34 @@ pub(super) fn load_and_attach(
             return Err(anyhow!("program {name} is a {kind:?}, not what {attach:?} needs").into());
         }
     };
+    outcome(name, attached)
+}
+
+/// Loads a program and attaches it to a cgroup, beside whatever is attached there already.
+fn at_cgroup(program: &mut Program, root: File) -> Result<(), ProgramError> {
+    // With a link (since 5.7) others may always attach as well, and no mode may be given: this is
+    // how aya says so.
+    let mode = CgroupAttachMode::Single;
+    match program {
+        Program::CgroupSkb(program) => {
+            program.load()?;
+            let events = *program.expected_attach_type();
+            let events = events.ok_or(ProgramError::UnexpectedProgramType)?;
+            program.attach(root, events, mode).map(drop)
+        }
+        Program::CgroupSock(program) => {
+            program.load()?;
+            program.attach(root, mode).map(drop)
+        }
+        _ => Err(ProgramError::UnexpectedProgramType),
+    }
+}
+
+/// Tells a refusal that is the kernel's from one that is the program's fault.
+fn outcome(
+    name: &str,
+    attached: Result<(), ProgramError>,
+) -> Result<Result<(), String>, StartError> {
     match attached {
         Ok(()) => Ok(Ok(())),
         Err(error) => match program_unsupported(&error) {

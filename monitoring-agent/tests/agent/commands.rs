@@ -5,6 +5,8 @@ use std::{
     process::{Command, Output},
 };
 
+use monitoring_agent::sources::{Entry, SOURCES};
+
 fn agent(arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_monitoring-agent"));
     command.args(arguments).output().unwrap()
@@ -32,9 +34,8 @@ fn check_reports_every_source() {
 fn check_fails_when_nothing_would_work() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("off.toml");
-    let off =
-        ["host", "process", "syscalls"].map(|name| format!("[sources.{name}]\nenabled=false\n"));
-    std::fs::write(&file, off.concat()).unwrap();
+    let off = |entry: &Entry| format!("[sources.{}]\nenabled=false\n", entry.name);
+    std::fs::write(&file, SOURCES.iter().map(off).collect::<String>()).unwrap();
     let output = agent(&["check", "--config", file.to_str().unwrap()]);
     assert_eq!(output.status.code(), Some(1), "{}", text(&output.stdout));
     assert!(text(&output.stdout).contains("switched off by sources.syscalls.enabled"));

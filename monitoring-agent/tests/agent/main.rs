@@ -8,6 +8,7 @@ mod block;
 mod commands;
 mod golden;
 mod lifecycle;
+mod net;
 mod process;
 mod prometheus;
 mod rules;
@@ -16,3 +17,5 @@ mod signals;
 
 #[path = "../poll/mod.rs"]
 mod poll;
+#[path = "../rig/mod.rs"]
+mod rig;

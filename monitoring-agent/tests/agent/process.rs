@@ -3,6 +3,7 @@
 use std::{
     io::{self, BufRead as _, BufReader, Read as _, Write as _},
     net::TcpStream,
+    os::unix::process::CommandExt as _,
     path::Path,
     process::{Child, Command, ExitStatus, Stdio},
     sync::{Arc, Mutex},
@@ -12,7 +13,7 @@ use std::{
 
 use crate::poll::{PATIENCE, poll_until};
 
-/// A child process that ends with the test, and what it wrote to stderr so far.
+/// A child process that ends with the test, however that ends, and what it wrote to stderr so far.
 pub(crate) struct Running {
     pub(crate) child: Child,
     log: Arc<Mutex<String>>,
@@ -22,6 +23,15 @@ impl Running {
     /// Starts a program. One that is missing fails the test with what to do.
     pub(crate) fn start(command: &mut Command) -> Self {
         let program = command.get_program().to_string_lossy().into_owned();
+        let end_with_this_thread = || {
+            // SAFETY: the call takes numbers only.
+            match unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) } {
+                0 => Ok(()),
+                _ => Err(io::Error::last_os_error()),
+            }
+        };
+        // SAFETY: only a system call is made between fork and exec.
+        unsafe { command.pre_exec(end_with_this_thread) };
         let spawned = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn();
         let mut child = spawned.unwrap_or_else(|error| {
             panic!("{program}: {error}; `cargo xtask setup` installs what the tests need")

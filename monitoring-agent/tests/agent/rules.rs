@@ -40,11 +40,14 @@ fn rules_are_well_formed() {
 fn rules_do_what_their_tests_say() {
     let tests = files(".test.yml");
     for rules in files(".rules.yml") {
-        let test = rules.to_str().unwrap().replace(".rules.yml", ".test.yml");
+        let tested_by = rules.to_str().unwrap().replace(".rules.yml", ".test.yml");
         let named = format!("- {}\n", rules.file_name().unwrap().to_str().unwrap());
-        assert!(tests.contains(&PathBuf::from(&test)), "{test} is missing");
-        let text = fs::read_to_string(&test).unwrap();
-        assert!(text.contains(&named), "{test} does not test its rules");
+        assert!(
+            tests.contains(&PathBuf::from(&tested_by)),
+            "{tested_by} is missing"
+        );
+        let text = fs::read_to_string(&tested_by).unwrap();
+        assert!(text.contains(&named), "{tested_by} does not test its rules");
     }
     promtool(&["test", "rules"], &tests);
 }

@@ -21,6 +21,8 @@ pub(crate) struct Node {
     pub(crate) labels: Arc<Labels>,
     shared: SharedMaps,
     sources: Vec<(&'static str, Box<dyn Source>)>,
+    /// Tracepoints that the sources are told this kernel lacks.
+    hidden: &'static [&'static str],
     // Last, so that it outlives what runs on it.
     runtime: Runtime,
 }
@@ -36,10 +38,28 @@ impl Node {
         Self::limited(names, &[], change)
     }
 
-    /// Both.
+    /// Starts sources by a changed configuration, as on a kernel without these tracepoints.
+    pub(crate) fn lacking(
+        hidden: &'static [&'static str],
+        names: &[&str],
+        change: impl FnOnce(&mut Config),
+    ) -> Self {
+        Self::made(names, &[], hidden, change)
+    }
+
+    /// Starts sources by a changed configuration, with maps of these names made so small.
     pub(crate) fn limited(
         names: &[&str],
         limits: &[(&'static str, u32)],
+        change: impl FnOnce(&mut Config),
+    ) -> Self {
+        Self::made(names, limits, &[], change)
+    }
+
+    fn made(
+        names: &[&str],
+        limits: &[(&'static str, u32)],
+        hidden: &'static [&'static str],
         change: impl FnOnce(&mut Config),
     ) -> Self {
         let config = changed(change);
@@ -52,6 +72,7 @@ impl Node {
             labels: Arc::new(Labels::new(&config.agents)),
             shared: SharedMaps::with_limits(limits),
             sources: Vec::new(),
+            hidden,
             runtime,
         };
         for name in names {
@@ -84,7 +105,7 @@ impl Node {
             config,
             labels: &self.labels,
             shared: &mut self.shared,
-            offsets: &mut Offsets::new(),
+            offsets: &mut Offsets::without(self.hidden),
         });
         let started = started.unwrap_or_else(|error| panic!("{source}: {error}"));
         self.sources.push((entry.name, started));
