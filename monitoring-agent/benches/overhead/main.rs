@@ -5,6 +5,7 @@
 
 mod calls;
 mod idle;
+mod messages;
 mod process;
 
 fn main() {
@@ -13,5 +14,6 @@ fn main() {
         env!("CARGO_PKG_VERSION")
     );
     calls::measure();
+    messages::measure();
     idle::measure();
 }

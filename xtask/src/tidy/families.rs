@@ -5,7 +5,7 @@ use syn::{Expr, Fields, Item, Lit, Member};
 
 use super::tree::{Finding, Tree};
 
-/// Where the kernel programs lie, one file per family.
+/// Where the kernel programs lie, one file per family, or one folder with a `main.rs`.
 const PROGRAMS: &str = "monitoring-ebpf/src/bin/";
 
 /// Where the configuration's struct `Sources` is, with one field per family.
@@ -44,6 +44,11 @@ pub(super) fn check(tree: &Tree) -> Vec<Finding> {
             .strip_prefix(PROGRAMS)
             .and_then(|name| name.strip_suffix(".rs"));
         let Some(family) = name else { continue };
+        let family = family.strip_suffix("/main").unwrap_or(family);
+        if family.contains('/') {
+            // A module of a family in a folder.
+            continue;
+        }
         for (folder, role) in FILES {
             let file = format!("{folder}{family}.rs");
             if !tree.exists(&file) {
@@ -168,6 +173,19 @@ mod tests {
                 &["monitoring-ebpf/src/bin/disk.rs:1"],
             );
         }
+    }
+
+    #[test]
+    fn a_family_may_have_a_folder() {
+        let mut files = WHOLE.to_vec();
+        files[0].0 = "monitoring-ebpf/src/bin/disk/main.rs";
+        files.push(("monitoring-ebpf/src/bin/disk/part.rs", ""));
+        expect(&check(&Tree::of(&files)), &[]);
+        files.remove(1);
+        expect(
+            &check(&Tree::of(&files)),
+            &["monitoring-ebpf/src/bin/disk/main.rs:1"],
+        );
     }
 
     #[test]
