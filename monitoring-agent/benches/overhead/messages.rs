@@ -133,7 +133,7 @@ fn write_configuration(path: &Path, statistics: bool) -> std::io::Result<()> {
     let mut file = File::create(path)?;
     writeln!(
         file,
-        "collection_interval = \"1s\"\nbpf_stats = {statistics}"
+        "[monitoring]\ncollection_interval = \"1s\"\nbpf_stats = {statistics}"
     )?;
     for family in ["sched", "block", "syscalls", "host"] {
         writeln!(file, "[sources.{family}]\nenabled = false")?;
