@@ -6,6 +6,7 @@
 mod calls;
 mod idle;
 mod load;
+mod messages;
 mod process;
 mod processes;
 mod requests;
@@ -20,6 +21,7 @@ fn main() {
     switches::measure();
     processes::measure();
     requests::measure();
+    messages::measure();
     load::measure();
     idle::measure();
 }

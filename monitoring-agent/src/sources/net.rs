@@ -1,11 +1,11 @@
 //! Source `net`: sockets, TCP connections and peers.
 //!
 //! Loads the programs that this kernel has hooks for, tells them the peers' networks and who holds
-//! the sockets that are there already, and reads the sums. `export` makes metrics of them.
+//! the sockets that are there already, and reads the sums. `sums` makes metrics of them.
 
-mod export;
 mod machine;
 mod peers;
+mod sums;
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use monitoring_common::{
 };
 use tracing::warn;
 
-use self::{export::Flows, peers::Peers};
+use self::{peers::Peers, sums::Flows};
 use super::StartContext;
 use crate::{
     kernel_state::{self, Losses},
@@ -133,8 +133,8 @@ impl Source for Net {
             self.tcp.for_each(index, |cpu| sum.merge(cpu))?;
             tcp.push((agent.as_str(), sum));
         }
-        let mut families = export::traffic(&traffic, self.by_message);
-        families.extend(export::connections(&tcp));
+        let mut families = sums::traffic(&traffic, self.by_message);
+        families.extend(sums::connections(&tcp));
         families.extend(self.peers.collect()?);
         let (programs, recursions) = kernel_state::programs_but(&self.loaded, &MADE_GOOD);
         let mut lost = self.losses.read()?;

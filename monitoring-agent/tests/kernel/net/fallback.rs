@@ -61,7 +61,7 @@ fn datagrams_by_packet_belong_to_who_made_the_socket() {
         let receiver = UdpSocket::bind((address, 0)).unwrap();
         let sender = UdpSocket::bind((address, 0)).unwrap();
         let to = receiver.local_addr().unwrap();
-        let mut buffer = [0; 70_000];
+        let mut buffer = vec![0; 70_000];
         for length in [1, 1_472, 1_473, 60_000] {
             sender.send_to(&vec![6; length], to).unwrap();
             assert_eq!(receiver.recv(&mut buffer).unwrap(), length);

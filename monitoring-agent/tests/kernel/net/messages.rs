@@ -22,17 +22,17 @@ const V6: IpAddr = IpAddr::V6(Ipv6Addr::LOCALHOST);
 
 /// Sends and receives in every way between two connected sockets, and compares each with what the
 /// calls themselves returned.
-fn every_way(node: &mut Node, protocol: &str, sender: RawFd, receiver: RawFd) {
+fn every_way(node: &mut Node, protocol: &str, from: RawFd, to: RawFd) {
     let length = 1_000;
     let mut buffer = vec![7; length];
     for (send, way_to_send) in WAYS_TO_SEND {
         for (receive, way_to_receive) in WAYS_TO_RECEIVE {
             let before = node.collect(SOURCE);
-            let sent = way_to_send(sender, &mut buffer);
+            let sent = way_to_send(from, &mut buffer);
             assert_eq!(sent.1, length, "{protocol}: {send}");
             let (mut received, mut calls) = (0, 0);
             while received < length {
-                let (more, bytes) = way_to_receive(receiver, &mut buffer);
+                let (more, bytes) = way_to_receive(to, &mut buffer);
                 calls += more;
                 received += bytes;
             }
@@ -156,7 +156,7 @@ fn two_agents_are_told_apart() {
     let (client, server) = tcp_pair(V4);
     // The connection is this process's, the sending and receiving the other's.
     second::run(&node, || {
-        let buffer = [3; 5_000];
+        let buffer = [3_u8; 5_000];
         // SAFETY: the buffer outlives the call and has the length that is given.
         unsafe { libc::write(client.as_raw_fd(), buffer.as_ptr().cast(), buffer.len()) };
     });

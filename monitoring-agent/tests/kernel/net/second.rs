@@ -18,9 +18,7 @@ pub(super) fn configure(config: &mut Config) {
     let rule = AgentRule {
         name: SECOND.to_owned(),
         comm: vec![Pattern::new(COMM.to_str().unwrap()).unwrap()],
-        exe: Vec::new(),
-        cgroup: Vec::new(),
-        environment: Vec::new(),
+        ..AgentRule::default()
     };
     config.agents.insert(0, rule);
 }
@@ -45,7 +43,7 @@ pub(super) fn run(node: &Node, work: impl FnOnce()) {
         unsafe { libc::_exit(i32::from(!ready)) };
     }
     named.read_exact(&mut [0]).unwrap();
-    node.labels.exec(pid.unsigned_abs()).unwrap();
+    node.labels.scan().unwrap();
     assert_eq!(
         node.labels.agent_of(pid.unsigned_abs()).as_deref(),
         Some(SECOND)

@@ -51,22 +51,25 @@ pub(super) type Way = fn(RawFd, &mut [u8]) -> (usize, usize);
 
 /// Every way to send whose number of messages is known, for connected sockets of all kinds.
 pub(super) const WAYS_TO_SEND: &[(&str, Way)] = &[
-    // SAFETY: here and below, buffers outlive the call and have the length that is given.
+    // SAFETY: the buffers outlive the call and have the length that is given.
     ("write", |socket, buffer| unsafe {
         (
             1,
             check(libc::write(socket, buffer.as_ptr().cast(), buffer.len())),
         )
     }),
+    // SAFETY: the buffers outlive the call and have the length that is given.
     ("writev", |socket, buffer| unsafe {
         (1, check(libc::writev(socket, parts(buffer).as_ptr(), 2)))
     }),
+    // SAFETY: the buffers outlive the call and have the length that is given.
     ("send", |socket, buffer| unsafe {
         (
             1,
             check(libc::send(socket, buffer.as_ptr().cast(), buffer.len(), 0)),
         )
     }),
+    // SAFETY: the buffers outlive the call and have the length that is given.
     ("sendto", |socket, buffer| unsafe {
         let (data, length) = (buffer.as_ptr().cast(), buffer.len());
         (
@@ -74,10 +77,12 @@ pub(super) const WAYS_TO_SEND: &[(&str, Way)] = &[
             check(libc::sendto(socket, data, length, 0, ptr::null(), 0)),
         )
     }),
+    // SAFETY: the buffers outlive the call and have the length that is given.
     ("sendmsg", |socket, buffer| unsafe {
         let mut parts = parts(buffer);
         (1, check(libc::sendmsg(socket, &header(&mut parts), 0)))
     }),
+    // SAFETY: the buffers outlive the call and have the length that is given.
     ("sendmmsg", |socket, buffer| unsafe {
         let mut parts = parts(buffer);
         let mut headers = parts.each_mut().map(|part| libc::mmsghdr {
@@ -94,15 +99,18 @@ pub(super) const WAYS_TO_SEND: &[(&str, Way)] = &[
 
 /// Every way to receive.
 pub(super) const WAYS_TO_RECEIVE: &[(&str, Way)] = &[
+    // SAFETY: the buffers outlive the call and have the length that is given.
     ("read", |socket, buffer| unsafe {
         (
             1,
             check(libc::read(socket, buffer.as_mut_ptr().cast(), buffer.len())),
         )
     }),
+    // SAFETY: the buffers outlive the call and have the length that is given.
     ("readv", |socket, buffer| unsafe {
         (1, check(libc::readv(socket, parts(buffer).as_ptr(), 2)))
     }),
+    // SAFETY: the buffers outlive the call and have the length that is given.
     ("recv", |socket, buffer| unsafe {
         (
             1,
@@ -114,10 +122,12 @@ pub(super) const WAYS_TO_RECEIVE: &[(&str, Way)] = &[
             )),
         )
     }),
+    // SAFETY: the buffers outlive the call and have the length that is given.
     ("recvmsg", |socket, buffer| unsafe {
         let mut parts = parts(buffer);
         (1, check(libc::recvmsg(socket, &mut header(&mut parts), 0)))
     }),
+    // SAFETY: the buffers outlive the call and have the length that is given.
     ("recvmmsg", |socket, buffer| unsafe {
         let mut parts = parts(buffer);
         let mut headers = [libc::mmsghdr {
@@ -128,6 +138,7 @@ pub(super) const WAYS_TO_RECEIVE: &[(&str, Way)] = &[
         let got = check(libc::recvmmsg(socket, headers.as_mut_ptr(), 1, 0, none));
         (got, headers[0].msg_len as usize)
     }),
+    // SAFETY: the buffers outlive the call and have the length that is given.
     ("peek, then recv", |socket, buffer| unsafe {
         let (data, length) = (buffer.as_mut_ptr().cast(), buffer.len());
         check(libc::recv(socket, data, length, libc::MSG_PEEK));
@@ -189,7 +200,7 @@ fn memory_file(length: usize) -> OwnedFd {
 
 /// Receives exactly so many bytes of a stream by `recv`; returns how many messages that was.
 pub(super) fn receive_all(socket: &impl AsRawFd, length: usize) -> u64 {
-    let mut buffer = [0; 64 * 1024];
+    let mut buffer = vec![0_u8; 64 * 1024];
     let (mut received, mut messages) = (0, 0);
     while received < length {
         let wanted = buffer.len().min(length - received);
