@@ -262,7 +262,10 @@ fn processes_and_threads_by_agent() {
     assert!(gauge(&node.collect(SOURCE), "agent_threads", "other") >= 2.0);
     worker.end();
     poll_until("the worker's children end", || {
-        (gauge(&node.collect(SOURCE), "agent_active", AGENT) < 0.5).then_some(())
+        let batch = node.collect(SOURCE);
+        // A thread that ends is no active process any more a moment before it is no thread.
+        let gone = |name| gauge(&batch, name, AGENT) < 0.5;
+        (gone("agent_active") && gone("agent_threads")).then_some(())
     });
     let batch = node.collect(SOURCE);
     is(&batch, 0.0, 0.0);

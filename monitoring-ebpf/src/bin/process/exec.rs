@@ -68,6 +68,7 @@ fn sched_process_exec(ctx: BtfTracePointContext) -> i32 {
     // While a process waits for the agent, all that it executes is the agent's: an answer to what
     // it executed before may be on its way.
     let waits = asked(pid).is_some_and(|pending| PENDING.get_ptr(pending).is_some());
+    #[allow(clippy::needless_borrows_for_generic_args, reason = "64 bytes")]
     let Some(known) = PROGRAMS.get_ptr_mut(&key).filter(|_| !waits) else {
         ask(process, program, &key, now_ns);
         return 0;

@@ -54,7 +54,7 @@ fn sched_process_exit(ctx: BtfTracePointContext) -> i32 {
     let leader = task.follow(GROUP_LEADER.load());
     let pid: u32 = task.read(TGID.load());
     if LAST_IS_TOLD.load() != 0 {
-        if ctx.arg::<u64>(1) & 0xff == 0 {
+        if ctx.arg::<u8>(1) == 0 {
             return 0;
         }
     } else if signal.read::<u32>(LIVE.load()) != 0 || counted_before(pid, signal, leader) {
