@@ -149,9 +149,9 @@ pub type Address = [u8; 16];
 /// Most networks of all peers together. An entry takes about 100 bytes.
 pub const MAX_NETWORKS: usize = 1_024;
 
-/// Most peers that can be told apart; the loader makes the map as large as there are peers. Fewer
-/// than [`NO_PEER`], and no more than there can be networks.
-pub const MAX_PEERS: usize = MAX_NETWORKS;
+/// Most peers that can be told apart. Each has some 16 series of the metric of round-trip times, of
+/// which 10,000 are exported. The loader makes the map as large as there are peers.
+pub const MAX_PEERS: usize = 256;
 
 /// Elements for them, one for each level.
 pub const MAX_PEER_TOTALS: usize = MAX_PEERS * LEVELS as usize;

@@ -5,7 +5,7 @@
 
 use std::{collections::HashMap, net::IpAddr};
 
-use monitoring_common::net::{self, MAX_NETWORKS};
+use monitoring_common::net::{MAX_NETWORKS, MAX_PEERS};
 use toml::{
     Spanned,
     de::{DeTable, DeValue},
@@ -18,12 +18,6 @@ use super::{
     settings::NODE_TYPE_LENGTH,
     values::{self, Value},
 };
-
-/// Most peers. Each has some 16 series of the metric of round-trip times, of which 10,000 are
-/// exported.
-const MAX_PEERS: usize = 256;
-
-const _: () = assert!(MAX_PEERS <= net::MAX_PEERS);
 
 /// Longest peer name in characters. It is a label value of each of the peer's series.
 const NAME_LENGTH: usize = 64;

@@ -25,10 +25,13 @@ fn optional(name: &str) -> bool {
 
 #[test]
 fn the_golden_list_is_what_is_exported() {
-    // Some metrics are of configured agents only.
+    // Some metrics are of configured agents and peers only. The test is one itself: the scrapes
+    // are traffic with it.
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("monitoring.toml");
-    std::fs::write(&file, "[[agents]]\nname = \"shell\"\ncomm = [\"sh\"]\n").unwrap();
+    let config = "[[agents]]\nname = \"shell\"\ncomm = [\"sh\"]\n\
+                  [[peers]]\nname = \"this node\"\naddresses = \"127.0.0.0/8\"\n";
+    std::fs::write(&file, config).unwrap();
     let agent = Agent::start(&["--bpf-stats", "--config", file.to_str().unwrap()]);
     known_calls(10, 10);
     known_requests();

@@ -80,6 +80,11 @@ impl Look {
         losses(&self.batch).iter().map(|(_, count)| count).sum()
     }
 
+    /// Events that were lost until now; see [`assert_losses`].
+    fn lost(&self) -> u64 {
+        losses(&self.batch).iter().map(|(_, count)| count).sum()
+    }
+
     /// The least and the most time that can lie between an earlier look and this one.
     fn since(&self, earlier: &Self) -> (f64, f64) {
         let least = self.begun.duration_since(earlier.done);
