@@ -8,7 +8,11 @@ mod attach;
 mod cgroup;
 mod names;
 
-use std::{collections::HashMap, io::Read as _, path::Path};
+use std::{
+    collections::HashMap,
+    io::{self, Read as _},
+    path::Path,
+};
 
 use anyhow::{Context as _, anyhow, bail};
 pub use attach::Attach;
@@ -89,7 +93,12 @@ impl Loaded {
         let link = iterator.take_link(link).with_context(context)?;
         let mut written = Vec::new();
         let mut file = link.into_file().with_context(context)?;
-        file.read_to_end(&mut written).with_context(context)?;
+        // After a million objects without output the kernel lets the reader breathe.
+        while let Err(error) = file.read_to_end(&mut written) {
+            if error.kind() != io::ErrorKind::WouldBlock {
+                return Err(error).with_context(context);
+            }
+        }
         Ok(written)
     }
 }

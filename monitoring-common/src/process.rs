@@ -13,6 +13,10 @@ pub const MAX_PROGRAMS: usize = 4096;
 /// Processes that wait for the agent's look into /proc, at most. Twice what the ring holds.
 pub const MAX_PENDING: usize = 2048;
 
+/// Most processes that run something which the agent was asked about. Its 65,536 buckets are 1 MiB;
+/// each process takes about 64 bytes more.
+pub const MAX_ASKED: usize = 65_536;
+
 /// Processes of several threads whose end is remembered, so that threads that end at the same
 /// moment do not both count it. On kernels where the tracepoint does not say who was last.
 pub const MAX_ENDED: usize = 4096;

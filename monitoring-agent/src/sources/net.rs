@@ -105,8 +105,10 @@ pub fn start(context: &mut StartContext<'_>) -> Result<Box<dyn Source>, StartErr
     }
     // Before the sockets: those that are there already look their peers up anew.
     let peers = Peers::new(&mut loaded, &context.config.peers)?;
-    if loaded.is_attached("existing_sockets") {
-        loaded.iterate("existing_sockets")?;
+    if loaded.is_attached("existing_sockets")
+        && let Err(error) = loaded.iterate("existing_sockets")
+    {
+        warn!("connections that are there already count under `other`: {error:#}");
     }
     Ok(Box::new(Net {
         losses: Losses::new(&mut loaded, &lost::REASONS)?,

@@ -4,6 +4,7 @@
 //! Where the kernel does not tell of messages, bytes are counted by packet; each test says what is
 //! the same then and what is not.
 
+mod busy;
 mod connections;
 mod fallback;
 mod limits;

@@ -4,6 +4,7 @@
 //! numbers. All of them are forked and do nothing but what they are told.
 
 mod adopted;
+mod frozen;
 mod io_uring;
 mod reasons;
 mod switches;

@@ -52,7 +52,11 @@ pub(super) fn globals(offsets: &mut Offsets) -> Result<Vec<(&'static str, Vec<u3
         }
         globals.push((global, vec![offset]));
     }
-    let (offset, mask) = iowait(offsets)?;
+    let iowait = "in_iowait";
+    let (offset, mask) = bit(offsets, iowait)?.ok_or_else(|| missing(iowait))?;
+    // Both are in one word of flags, which is read once.
+    let frozen = bit(offsets, "frozen")?.filter(|(word, _)| *word == offset);
+    let frozen = frozen.map_or(0, |(_, mask)| mask);
     let call = loader::field(offsets, "pt_regs", CALL_FIELD)?;
     if call == ABSENT {
         warn!(
@@ -69,6 +73,7 @@ pub(super) fn globals(offsets: &mut Offsets) -> Result<Vec<(&'static str, Vec<u3
     globals.extend([
         ("IOWAIT_OFFSET", vec![offset]),
         ("IOWAIT_MASK", vec![mask]),
+        ("FROZEN_MASK", vec![frozen]),
         ("CALL_OFFSET", vec![call]),
         ("STACK_OFFSET", vec![stack]),
         ("FUTEX_CALLS", futex_calls()),
@@ -77,17 +82,15 @@ pub(super) fn globals(offsets: &mut Offsets) -> Result<Vec<(&'static str, Vec<u3
     Ok(globals)
 }
 
-/// The word with the bit `in_iowait`, and the bit in it.
-fn iowait(offsets: &mut Offsets) -> Result<(u32, u32), StartError> {
-    let name = "in_iowait";
+/// The word with a field of one bit, and the bit in it; `None` where the task has no such field.
+fn bit(offsets: &mut Offsets, name: &str) -> Result<Option<(u32, u32)>, StartError> {
     let field = offsets
         .field("task_struct", name)
         .with_context(|| format!("find task_struct.{name} in this kernel"))?;
-    let found = field.and_then(|field| {
+    Ok(field.and_then(|field| {
         let bits = field.bits.filter(|bits| bits.width == 1)?;
         (field.size == 4).then_some((field.offset, 1_u32.checked_shl(bits.shift.into())?))
-    });
-    found.ok_or_else(|| missing(name))
+    }))
 }
 
 fn missing(name: &str) -> StartError {

@@ -237,6 +237,24 @@ fn a_number_that_is_used_again() {
 }
 
 #[test]
+fn a_thread_that_executes_counts_once() {
+    let mut node = Node::with(&[SOURCE], watch);
+    let before = cpu_ns(&node.collect(SOURCE), AGENT);
+    let mut worker = Worker::start(&node);
+    worker.order("burn-in-a-thread 300");
+    let burnt = cpu_ns(&node.collect(SOURCE), AGENT) - before;
+    assert!(burnt > 2.5e8, "{burnt}");
+    // It takes the leader's place, its number and the time at which that one started.
+    worker.begin("execute-in-that-thread");
+    poll_until("the program that follows", || {
+        let comm = fs::read_to_string(format!("/proc/{}/comm", worker.pid())).unwrap();
+        (comm.trim() == "exe").then_some(())
+    });
+    worker.order("nothing");
+    comes_to(&mut node, AGENT, before, || worker.used_ns());
+}
+
+#[test]
 fn processes_and_threads_by_agent() {
     let mut node = Node::with(&[SOURCE], watch);
     let batch = node.collect(SOURCE);

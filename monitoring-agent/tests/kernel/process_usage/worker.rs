@@ -3,12 +3,13 @@
 use std::{
     fs::File,
     io::{self, BufRead as _, BufReader, Write as _},
-    os::fd::AsRawFd as _,
+    os::{fd::AsRawFd as _, unix::process::CommandExt as _},
     process::{Child, ChildStdin, ChildStdout, Command, Stdio},
     ptr,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering::Relaxed},
+        mpsc,
     },
     thread,
 };
@@ -151,6 +152,7 @@ struct Held {
     files: Vec<File>,
     spinning: Arc<AtomicBool>,
     spinners: Vec<thread::JoinHandle<()>>,
+    thread: Option<mpsc::Sender<()>>,
 }
 
 fn obey(words: &[&str], held: &mut Held) -> String {
@@ -161,6 +163,8 @@ fn obey(words: &[&str], held: &mut Held) -> String {
         "forks" => (0..number(1)).for_each(|_| fork_and_wait(number(2))),
         "spin" => held.spin(number(1)),
         "calm" => held.calm(),
+        "burn-in-a-thread" => held.burn_in_a_thread(number(1)),
+        "execute-in-that-thread" => held.execute(),
         "used" => {
             let [user, system] = used_us();
             return format!("{user} {system}");
@@ -187,6 +191,29 @@ fn obey(words: &[&str], held: &mut Held) -> String {
 }
 
 impl Held {
+    /// Burns in a thread that goes on to exist.
+    fn burn_in_a_thread(&mut self, ms: usize) {
+        let (burnt, is_burnt) = mpsc::channel();
+        let (go, gone) = mpsc::channel();
+        thread::spawn(move || {
+            burn(ms);
+            burnt.send(()).unwrap();
+            gone.recv().unwrap();
+            let arguments = std::env::args_os().skip(1);
+            let error = Command::new("/proc/self/exe").args(arguments).exec();
+            panic!("{error}");
+        });
+        is_burnt.recv().unwrap();
+        self.thread = Some(go);
+    }
+
+    /// Has that thread execute this program anew, in the place of all threads.
+    fn execute(&self) {
+        self.thread.as_ref().unwrap().send(()).unwrap();
+        // The program that follows takes the next order.
+        thread::park();
+    }
+
     fn spin(&mut self, threads: usize) {
         self.spinning.store(true, Relaxed);
         for _ in 0..threads {

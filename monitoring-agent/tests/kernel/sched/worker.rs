@@ -91,6 +91,10 @@ impl Worker {
         worker
     }
 
+    pub(super) fn pid(&self) -> libc::pid_t {
+        self.pid
+    }
+
     /// Does something, and rests again.
     pub(super) fn does(&mut self, task: Task) {
         self.begins(task);

@@ -40,7 +40,7 @@ const EHOSTUNREACH: i32 = 113;
 /// the socket locked, in the process that connects, listens or closes, or in a soft interrupt.
 #[btf_tracepoint(function = "inet_sock_set_state")]
 fn inet_sock_set_state(ctx: BtfTracePointContext) -> i32 {
-    set_state(&ctx)
+    set_state(&ctx, FIRST)
 }
 
 /// The same once more. An interrupt may bring a packet that changes a connection's state while the
@@ -48,30 +48,41 @@ fn inet_sock_set_state(ctx: BtfTracePointContext) -> i32 {
 /// does run this one. Where the first has run, this one finds nothing left to do.
 #[btf_tracepoint(function = "inet_sock_set_state")]
 fn inet_sock_set_state_again(ctx: BtfTracePointContext) -> i32 {
-    set_state(&ctx)
+    set_state(&ctx, !FIRST)
 }
 
 #[inline(always)]
-fn set_state(ctx: &BtfTracePointContext) -> i32 {
+fn set_state(ctx: &BtfTracePointContext, first: bool) -> i32 {
     let socket = Socket::from_argument(ctx.arg(0));
     if !socket.is_tcp() {
         return 0;
     }
     let old: i32 = ctx.arg(1);
     match ctx.arg::<i32>(2) {
-        TCP_SYN_SENT => connecting(socket),
-        TCP_LISTEN => listening(socket),
-        TCP_ESTABLISHED => on_own_level(|level| established(socket, old, level)),
+        TCP_SYN_SENT => connecting(socket, first),
+        TCP_LISTEN => listening(socket, first),
+        TCP_ESTABLISHED => on_own_level(|level| established(socket, old, level, first)),
         TCP_CLOSE => on_own_level(|level| closed(socket, level)),
         _ => {}
     }
     0
 }
 
+/// The first of the two programs for an event. Where there is no state to tell, only it counts.
+const FIRST: bool = true;
+
+/// Counts that the kernel had no memory for a socket's state, once.
 #[inline(always)]
-fn connecting(socket: Socket) {
-    let Some(state) = SOCKETS.get_or_create(socket.as_ptr()) else {
+fn lost_state(first: bool) {
+    if first {
         lost(SOCKET_STATE);
+    }
+}
+
+#[inline(always)]
+fn connecting(socket: Socket, first: bool) {
+    let Some(state) = SOCKETS.get_or_create(socket.as_ptr()) else {
+        lost_state(first);
         return;
     };
     if state.stage == stage::CONNECTING {
@@ -87,9 +98,9 @@ fn connecting(socket: Socket) {
 }
 
 #[inline(always)]
-fn listening(socket: Socket) {
+fn listening(socket: Socket, first: bool) {
     let Some(state) = SOCKETS.get_or_create(socket.as_ptr()) else {
-        lost(SOCKET_STATE);
+        lost_state(first);
         return;
     };
     if state.stage == stage::LISTENING {
@@ -107,10 +118,12 @@ fn listening(socket: Socket) {
 }
 
 #[inline(always)]
-fn established(socket: Socket, old: i32, level: Level) {
+fn established(socket: Socket, old: i32, level: Level, first: bool) {
     let Some(state) = SOCKETS.get_or_create(socket.as_ptr()) else {
-        lost(SOCKET_STATE);
-        count_established(OTHER, old == TCP_SYN_SENT, level);
+        lost_state(first);
+        if first {
+            count_established(OTHER, old == TCP_SYN_SENT, level);
+        }
         return;
     };
     let Some(tcp_socket) = socket.tcp() else {

@@ -52,6 +52,8 @@ fn found(socket: Socket, task: Task) {
         lost(SOCKET_STATE);
         return;
     };
+    // What was looked up while the peers were not all entered yet is looked up anew.
+    state.peer = 0;
     if state.stage == stage::NEW && state.found == 0 {
         let retransmits = socket.tcp().map_or(0, TcpSocket::retransmits);
         match connection {
@@ -65,6 +67,10 @@ fn found(socket: Socket, task: Task) {
             _ => adopt(state, OTHER, retransmits),
         }
         state.found = 1;
+        // Established meanwhile, on another CPU: that must not look as if it were still to come.
+        if state.stage == stage::CONNECTING && socket.state() != TCP_SYN_SENT {
+            adopt(state, OTHER, retransmits);
+        }
     }
     own(state, task);
 }

@@ -34,8 +34,8 @@ static CPU_SINCE: Global<[u32; 2]> = Global::new([0; 2]);
 /// and it is on its way out of the list of tasks.
 const EXIT_DEAD: u32 = 0x10;
 
-/// By the task's address. Allocates as it grows, which none of its writers forbids: they run in
-/// task context, without locks of the scheduler or of the allocator.
+/// By the task's address. Allocates as it grows, which none of its writers forbids: those that
+/// insert run in task context, without locks of the scheduler or of the allocator.
 #[btf_map]
 static CPU_TASKS: HashMap<u64, CountedTask, MAX_TASKS, { BPF_F_NO_PREALLOC as usize }> =
     HashMap::new();
@@ -140,11 +140,13 @@ extern "C" fn cpu_of_task(context: *mut IterTask) -> i32 {
         _ => agent_of(pid),
     };
     let is_process = task.read::<u32>(offsets.pid) == pid && has_threads(task, &offsets);
-    if is_process && agent != OTHER {
+    // A leader may have ended long before its process, whose label may change.
+    let owner = if is_process { agent_of(pid) } else { OTHER };
+    if owner != OTHER {
         let process = WatchedProcess {
             start_ns: task.read(offsets.start),
             pid,
-            agent: agent.into(),
+            agent: owner.into(),
         };
         // SAFETY: as above; the record has no padding.
         if !unsafe { IterTask::write(context, &process) } {
@@ -260,14 +262,21 @@ pub(crate) fn at_free(task: Task) {
     }
 }
 
-/// What is known of a task. What an earlier one at its address left behind is not.
+/// What is known of a task. What an earlier one at its address left behind is not: a later task has
+/// started later. The start of one task only ever moves back, to that of its process's leader, when
+/// it executes a program in the leader's place.
 #[inline(always)]
 fn known(task: Task, offsets: &Offsets) -> Option<&'static mut CountedTask> {
     let known = CPU_TASKS.get_ptr_mut(task.address())?;
     // SAFETY: the entry is written by its own task at its end, by passes, which come one after
     // the other, and at the release, which does not come meanwhile.
     let known = unsafe { &mut *known };
-    (known.start_ns == task.read::<u64>(offsets.start)).then_some(known)
+    let start_ns: u64 = task.read(offsets.start);
+    if known.start_ns < start_ns {
+        return None;
+    }
+    known.start_ns = start_ns;
+    Some(known)
 }
 
 /// Removes what an earlier task left at a task's address, if it was freed while the program could

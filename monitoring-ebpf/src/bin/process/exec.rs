@@ -110,8 +110,11 @@ fn ask(process: Process, program: Object, key: &ExecKey, now_ns: u64) {
         let _ = PENDING.remove(earlier);
     }
     let pending: Pending = [process.pid.into(), now_ns];
-    let waits =
-        PENDING.insert(pending, 1, 0).is_ok() && ASKED.insert(process.pid, now_ns, 0).is_ok();
+    let mut waits = PENDING.insert(pending, 1, 0).is_ok();
+    if waits && ASKED.insert(process.pid, now_ns, 0).is_err() {
+        let _ = PENDING.remove(pending);
+        waits = false;
+    }
     if !waits {
         lost(PENDING_FULL);
     }

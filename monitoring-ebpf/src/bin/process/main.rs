@@ -16,13 +16,17 @@ mod exit;
 mod fields;
 
 use aya_ebpf::{
+    bindings::BPF_F_NO_PREALLOC,
     btf_maps::{Array, HashMap, PerCpuArray, RingBuf},
     macros::{btf_map, btf_tracepoint},
     programs::BtfTracePointContext,
 };
 use monitoring_common::{
     agents::{AgentId, MAX_AGENTS, OTHER},
-    process::{EVENTS_BYTES, Event, MAX_PENDING, Pending, lifecycle::Lifecycle, lost::LABELS_FULL},
+    process::{
+        EVENTS_BYTES, Event, MAX_ASKED, MAX_PENDING, Pending, lifecycle::Lifecycle,
+        lost::LABELS_FULL,
+    },
 };
 use monitoring_ebpf::{
     agents::{agent_of, forget, set_agent},
@@ -50,9 +54,10 @@ static EVENTS: RingBuf<Event, EVENTS_BYTES> = RingBuf::new();
 static PENDING: HashMap<Pending, u32, MAX_PENDING> = HashMap::new();
 
 /// By process, the time of its last execution that the agent was asked about. The kernel's own, so
-/// that the agent can never remove a later entry of `PENDING` than it means.
+/// that the agent can never remove a later entry of `PENDING` than it means. An entry stays until
+/// its process ends; it is allocated when it is needed, in task context.
 #[btf_map]
-static ASKED: HashMap<u32, u64, MAX_PENDING> = HashMap::new();
+static ASKED: HashMap<u32, u64, MAX_ASKED, { BPF_F_NO_PREALLOC as usize }> = HashMap::new();
 
 /// By agent.
 #[btf_map]
@@ -106,7 +111,8 @@ fn task(ctx: &BtfTracePointContext, argument: usize) -> Object {
 #[inline(always)]
 fn count(agent: AgentId, change: impl FnOnce(&mut Lifecycle)) {
     if let Some(counts) = LIFECYCLE.get_ptr_mut(agent.into()) {
-        // SAFETY: the value is this CPU's, and preemption is off while a program runs.
+        // SAFETY: the value is this CPU's. Those that write it run in tasks, with preemption off;
+        // `sched_process_free`, which may interrupt them, does not.
         change(unsafe { &mut *counts });
     }
 }

@@ -10,6 +10,10 @@ static IOWAIT_OFFSET: Global<u32> = Global::new(ABSENT);
 #[unsafe(no_mangle)]
 static IOWAIT_MASK: Global<u32> = Global::new(0);
 
+/// In the same word, the bit `frozen`: the version 2 cgroup of the task is. 0 where it is elsewhere.
+#[unsafe(no_mangle)]
+static FROZEN_MASK: Global<u32> = Global::new(0);
+
 /// Offset in `pt_regs` of the number of the running call. Absent, nothing counts as a lock.
 #[unsafe(no_mangle)]
 static CALL_OFFSET: Global<u32> = Global::new(ABSENT);
@@ -45,9 +49,12 @@ pub(crate) fn is_dead(task_state: u32) -> bool {
 /// Why a task sleeps that left its CPU in this state.
 #[inline(always)]
 pub(crate) fn of_sleep(task: Task, task_state: u32) -> u16 {
-    if task.read::<u32>(IOWAIT_OFFSET.load()) & IOWAIT_MASK.load() != 0 {
+    let bits: u32 = task.read(IOWAIT_OFFSET.load());
+    if bits & IOWAIT_MASK.load() != 0 {
         IO_WAIT
-    } else if task_state & (TASK_STOPPED | TASK_TRACED | TASK_FROZEN) != 0 {
+    } else if task_state & (TASK_STOPPED | TASK_TRACED | TASK_FROZEN) != 0
+        || bits & FROZEN_MASK.load() != 0
+    {
         STOPPED
     } else if task_state & (TASK_UNINTERRUPTIBLE | TASK_RTLOCK_WAIT) != 0
         && task_state & TASK_NOLOAD == 0
@@ -71,7 +78,8 @@ fn in_futex(task: Task) -> bool {
         return false;
     }
     let registers = task.registers();
-    if !FUTEX_CALLS.load().contains(&registers.read(offset)) {
+    let number: u32 = registers.read(offset);
+    if number.cast_signed() < 0 || !FUTEX_CALLS.load().contains(&number) {
         return false;
     }
     let stack = STACK_OFFSET.load();
