@@ -34,7 +34,7 @@ const INIT: &str = include_str!("guest/init.sh");
 const MARKER: &str = "guest: tests ended with status ";
 
 /// Longest life of a guest. It boots in some seconds; the rest is for the tests.
-const LIMIT: Duration = Duration::from_mins(12);
+const LIMIT: Duration = Duration::from_mins(20);
 
 /// Memory beside what the initial file system takes, in MiB.
 const MEMORY_MIB: u64 = 1024;
