@@ -13,6 +13,9 @@ const ENVIRONMENT_BYTES: u64 = 128 * 1024;
 /// executable before it is a zombie.
 const PF_EXITING: u32 = 4;
 
+/// `PF_KTHREAD` of the same: a thread of the kernel's.
+const PF_KTHREAD: u32 = 0x0020_0000;
+
 /// Reads identities into buffers that it keeps.
 #[derive(Debug)]
 pub struct Identities {
@@ -80,7 +83,7 @@ impl Identities {
         let comm = fs::read(folder.join("comm")).ok()?;
         self.comm = lossy(comm.strip_suffix(b"\n").unwrap_or(&comm));
         // Last: a number that still is this process's was its own all the time.
-        let (ended, started_ticks) = state(pid)?;
+        let state = state(pid)?;
         Some(Look {
             identity: Identity {
                 comm: &self.comm,
@@ -88,8 +91,8 @@ impl Identities {
                 environment: &self.environment,
                 ..self.cgroup.identity()
             },
-            started_ticks,
-            ended,
+            started_ticks: state.started_ticks,
+            ended: state.ended,
         })
     }
 }
@@ -121,16 +124,30 @@ impl Cgroup {
 
 /// When a process started, in ticks since boot, cut to 32 bits; `None` when it is gone.
 pub fn started_ticks(pid: u32) -> Option<u32> {
-    state(pid).map(|(_, started_ticks)| started_ticks)
+    state(pid).map(|state| state.started_ticks)
 }
 
-/// Whether the process has ended, and when it started.
-fn state(pid: u32) -> Option<(bool, u32)> {
+/// Whether a process has no memory of its own: it is the kernel's, has ended, or is about to.
+pub fn without_memory(pid: u32) -> bool {
+    state(pid).is_none_or(|state| state.ended || state.of_kernel)
+}
+
+/// What a process's `stat` says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct State {
+    /// Whether it has ended, or is about to.
+    ended: bool,
+    /// Whether it is a thread of the kernel's.
+    of_kernel: bool,
+    started_ticks: u32,
+}
+
+fn state(pid: u32) -> Option<State> {
     // The thread's own file: the process's would have the kernel add up the times of its threads.
     parse_state(&fs::read(format!("/proc/{pid}/task/{pid}/stat")).ok()?)
 }
 
-fn parse_state(stat: &[u8]) -> Option<(bool, u32)> {
+fn parse_state(stat: &[u8]) -> Option<State> {
     // The name before it may hold anything, brackets included.
     let name_end = stat.iter().rposition(|byte| *byte == b')')?;
     let rest = str::from_utf8(stat.get(name_end + 1..)?).ok()?;
@@ -138,10 +155,13 @@ fn parse_state(stat: &[u8]) -> Option<(bool, u32)> {
     // Fields of proc(5): the state is number 3, the flags are 9, the start is 22.
     let dead = matches!(fields.next()?, "Z" | "X");
     let flags: u32 = fields.nth(5)?.parse().ok()?;
-    let ended = dead || flags & PF_EXITING != 0;
     let ticks: u64 = fields.nth(12)?.parse().ok()?;
     let low = ticks & u64::from(u32::MAX);
-    Some((ended, u32::try_from(low).ok()?))
+    Some(State {
+        ended: dead || flags & PF_EXITING != 0,
+        of_kernel: flags & PF_KTHREAD != 0,
+        started_ticks: u32::try_from(low).ok()?,
+    })
 }
 
 /// Number of the inode of a process's executable; `None` when it is gone or may not be looked at.
@@ -199,7 +219,7 @@ fn lossy(bytes: &[u8]) -> String {
 mod tests {
     use proptest::prelude::*;
 
-    use super::{cgroup_path, parse_state};
+    use super::{State, cgroup_path, parse_state};
 
     #[test]
     fn cgroup_paths() {
@@ -220,15 +240,22 @@ mod tests {
 
     #[test]
     fn states_and_starts() {
-        let check = |name: &str, state: &str, flags: u32, start: u64, want| {
+        let check = |name: &str, state: &str, flags: u32, start: u64, want: (bool, bool, u32)| {
             let zeros = "0 ".repeat(12);
             let stat = format!("12 ({name}) {state} 1 2 3 0 -1 {flags} {zeros}{start} 0 0\n");
+            let (ended, of_kernel, started_ticks) = want;
+            let want = State {
+                ended,
+                of_kernel,
+                started_ticks,
+            };
             assert_eq!(parse_state(stat.as_bytes()), Some(want), "{stat}");
         };
-        check("sleep", "S", 0x0040_0100, 4_711, (false, 4_711));
-        check(") Z 1 (", "R", 0, 7, (false, 7));
-        check("a\nb", "Z", 0, 1 << 32, (true, 0));
-        check("ends", "R", 0x0040_0104, 7, (true, 7));
+        check("sleep", "S", 0x0040_0100, 4_711, (false, false, 4_711));
+        check(") Z 1 (", "R", 0, 7, (false, false, 7));
+        check("a\nb", "Z", 0, 1 << 32, (true, false, 0));
+        check("ends", "R", 0x0040_0104, 7, (true, false, 7));
+        check("kthreadd", "S", 0x0020_8040, 2, (false, true, 2));
         assert_eq!(parse_state(b"12 (sleep) S 1 2"), None);
         assert_eq!(parse_state(b""), None);
     }

@@ -10,6 +10,7 @@ pub mod aggregate;
 pub mod btf;
 pub mod check;
 pub mod cli;
+mod clock;
 pub mod collector;
 pub mod config;
 pub mod ebpf_log;

@@ -6,12 +6,13 @@ use anyhow::Context as _;
 use aya::maps::{Array, HashMap, Map, MapData, MapError};
 use monitoring_common::agents::{AGENT_OF, AgentId, LABEL_EPOCH, Label, OTHER, epoch_at};
 
-use crate::loader::SharedMaps;
+use crate::{clock::monotonic_ns, loader::SharedMaps, per_cpu::PerCpuReader};
 
 pub(super) struct Maps {
     agent_of: HashMap<MapData, u32, Label>,
     /// The same map once more: the typed one does not give its descriptor.
     pub(super) agent_of_state: MapData,
+    reader: PerCpuReader<u32, Label>,
     epoch: Array<MapData, u32>,
 }
 
@@ -21,7 +22,6 @@ impl Maps {
         let (Some(agent_of), Some(epoch)) = (shared.get(AGENT_OF), shared.get(LABEL_EPOCH)) else {
             return Ok(None);
         };
-        let reopen = |map: &MapData| anyhow::Ok(MapData::from_id(map.info()?.id())?);
         Ok(Some(Self {
             agent_of_state: reopen(agent_of)?,
             agent_of: Map::HashMap(reopen(agent_of)?)
@@ -30,6 +30,7 @@ impl Maps {
             epoch: Map::Array(reopen(epoch)?)
                 .try_into()
                 .context("map LABEL_EPOCH")?,
+            reader: PerCpuReader::of_one_value(),
         }))
     }
 
@@ -38,9 +39,17 @@ impl Maps {
         self.agent_of.get(&pid, 0).ok()
     }
 
-    /// Every label there is.
-    pub(super) fn all(&self) -> anyhow::Result<Vec<(u32, Label)>> {
-        Ok(self.agent_of.iter().collect::<Result<_, _>>()?)
+    /// Every label there is, each process's once.
+    ///
+    /// In batches: going from key to key begins anew whenever the kernel removes the last one
+    /// read, as often as processes end.
+    pub(super) fn all(&mut self) -> anyhow::Result<Vec<(u32, Label)>> {
+        let mut all = Vec::new();
+        let map = self.agent_of_state.fd();
+        self.reader.for_each(map, |pid, labels| {
+            all.extend(labels.iter().map(|label| (pid, *label)));
+        })?;
+        Ok(all)
     }
 
     /// Labels a process, or removes its label if that is [`OTHER`].
@@ -75,6 +84,11 @@ impl Maps {
     }
 }
 
+/// The same map once more.
+pub(super) fn reopen(map: &MapData) -> anyhow::Result<MapData> {
+    Ok(MapData::from_id(map.info()?.id())?)
+}
+
 /// Whether an entry was removed: `false` if there was none.
 pub(super) fn removed(result: Result<(), MapError>) -> Result<bool, MapError> {
     match result {
@@ -85,17 +99,4 @@ pub(super) fn removed(result: Result<(), MapError>) -> Result<bool, MapError> {
         }
         Err(error) => Err(error),
     }
-}
-
-/// The clock that kernel programs read.
-fn monotonic_ns() -> u64 {
-    let mut time = libc::timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
-    // SAFETY: the result lives across the call, which cannot fail with this clock.
-    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut time) };
-    let [seconds, nanoseconds] =
-        [time.tv_sec, time.tv_nsec].map(|part| u64::try_from(part).unwrap_or(0));
-    seconds * 1_000_000_000 + nanoseconds
 }

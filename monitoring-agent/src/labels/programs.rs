@@ -9,12 +9,14 @@ use monitoring_common::{
     process::{ExecKey, Known, Pending},
 };
 
-use super::maps::removed;
-use crate::loader::Loaded;
+use super::maps::{removed, reopen};
+use crate::{loader::Loaded, per_cpu::PerCpuReader};
 
 /// The maps of a loaded family `process`.
 pub struct Programs {
     known: HashMap<MapData, ExecKey, Known>,
+    /// The same map once more: the typed one does not give its descriptor.
+    known_state: MapData,
     pending: HashMap<MapData, Pending, u32>,
     rules: Array<MapData, u32>,
 }
@@ -22,10 +24,10 @@ pub struct Programs {
 impl Programs {
     /// Takes the maps out of the object.
     pub fn new(loaded: &mut Loaded) -> anyhow::Result<Self> {
+        let known = loaded.take_map("PROGRAMS")?;
         Ok(Self {
-            known: Map::LruHashMap(loaded.take_map("PROGRAMS")?)
-                .try_into()
-                .context("map PROGRAMS")?,
+            known_state: reopen(&known)?,
+            known: Map::LruHashMap(known).try_into().context("map PROGRAMS")?,
             pending: Map::HashMap(loaded.take_map("PENDING")?)
                 .try_into()
                 .context("map PENDING")?,
@@ -41,7 +43,11 @@ impl Programs {
         self.rules
             .set(0, u32::from(rules), 0)
             .context("tell the kernel whether there are rules")?;
-        let known: Vec<ExecKey> = self.known.keys().filter_map(Result::ok).collect();
+        let mut known = Vec::new();
+        // In batches: going from key to key begins anew when the kernel gives up the last one.
+        PerCpuReader::<ExecKey, Known>::of_one_value()
+            .for_each(self.known_state.fd(), |key, _| known.push(key))
+            .context("list the programs that are known")?;
         for key in known {
             self.unlearn(&key)?;
         }

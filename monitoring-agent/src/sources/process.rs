@@ -13,7 +13,10 @@ use std::sync::{Arc, Mutex};
 use aya::include_bytes_aligned;
 use monitoring_common::{
     agents::AGENT_OF,
-    process::lost::{self, LABEL_MAP_FULL, TASKS_FULL, USAGE_UNREADABLE},
+    process::lost::{
+        self, LABEL_FAILED, LABEL_MAP_FULL, MALFORMED_EVENT, PENDING_FULL, RING_FULL,
+        USAGE_UNREADABLE,
+    },
 };
 
 use self::{follower::Follower, lifecycle::Counts, usage::Usage};
@@ -61,6 +64,15 @@ const FIELDS: [(&str, &str, &str); 21] = [
 
 /// Arguments of `sched_process_exit` where it says whether the task is the last of its process.
 const EXIT_ARGUMENTS: u32 = 2;
+
+/// Losses that leave a process with an old label, until all are looked at. None that want room:
+/// a look makes none.
+const REPAIRED: [&str; 4] = [
+    lost::REASONS[RING_FULL as usize],
+    lost::REASONS[PENDING_FULL as usize],
+    MALFORMED_EVENT,
+    LABEL_FAILED,
+];
 
 struct Process {
     loaded: Loaded,
@@ -144,7 +156,7 @@ fn globals(offsets: &mut Offsets) -> Result<Vec<(&'static str, Vec<u32>)>, Start
 
 impl Source for Process {
     fn collect(&mut self) -> anyhow::Result<Batch> {
-        self.follower.settle();
+        self.follower.settle()?;
         let names = self.labels.names();
         let mut sums = self.follower.counts();
         let sums = &mut sums[..names.len()];
@@ -153,10 +165,8 @@ impl Source for Process {
         let mut lost = self.losses.read()?;
         lost.extend(self.follower.losses());
         let watched = self.labels.sweep()?;
-        let events = lost
-            .iter()
-            .filter(|(reason, _)| *reason != lost::REASONS[TASKS_FULL as usize]);
-        let events_lost = events.map(|(_, count)| count).sum();
+        let unseen = lost.iter().filter(|(reason, _)| REPAIRED.contains(reason));
+        let events_lost = unseen.map(|(_, count)| count).sum();
         if events_lost > self.repaired_loss {
             // Some executions went unseen, so that any process may wear an old label.
             self.labels.scan()?;

@@ -1,6 +1,8 @@
 //! Family `process`: labels follow processes from their first instruction on, and every start and
 //! end is counted.
 
+mod cgroups;
+mod containers;
 mod ends;
 mod executions;
 mod limits;

@@ -4,8 +4,9 @@
 //! It reads the ring buffer itself. The ring is all that waits, and what does not fit is counted
 //! by the kernel.
 
+mod ending;
+
 use std::{
-    collections::HashMap,
     io,
     os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd, RawFd},
     sync::{
@@ -15,11 +16,11 @@ use std::{
             Ordering::{Relaxed, SeqCst},
         },
     },
-    thread,
+    thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use aya::maps::{Map, MapData, RingBuf};
 use monitoring_common::{
     agents::{AgentId, MAX_AGENTS, OTHER},
@@ -31,6 +32,7 @@ use monitoring_common::{
 };
 use tracing::warn;
 
+use self::ending::Ending;
 use crate::{
     labels::{CgroupMemory, Labels},
     ring::decode,
@@ -42,14 +44,12 @@ const PATIENCE: Duration = Duration::from_millis(100);
 /// How often it looks meanwhile whether they are handled.
 const LOOK_AGAIN: Duration = Duration::from_micros(200);
 
-/// Processes whose end is on its way, at most: twice as many as the ring has room for.
-const MOST_ENDING: usize = 2048;
-
 /// Follows processes until it is dropped.
 pub(super) struct Follower {
     shared: Arc<Shared>,
     ring: RawFd,
     stop: OwnedFd,
+    thread: JoinHandle<()>,
 }
 
 struct Shared {
@@ -80,31 +80,43 @@ impl Follower {
             failed: AtomicU64::new(0),
             malformed: AtomicU64::new(0),
         });
-        let follower = Self {
-            shared: Arc::clone(&shared),
-            ring: ring.as_raw_fd(),
-            stop: stop.try_clone().context("copy a descriptor")?,
-        };
         let thread = Thread {
             labels,
-            shared,
+            shared: Arc::clone(&shared),
             cgroups: CgroupMemory::default(),
-            ending: HashMap::new(),
+            ending: Ending::default(),
         };
-        thread::Builder::new()
+        let (number, stopped) = (ring.as_raw_fd(), stop.try_clone());
+        let stopped = stopped.context("copy a descriptor")?;
+        let thread = thread::Builder::new()
             .name("labels".into())
-            .spawn(move || thread.run(ring, &stop))
+            .spawn(move || thread.run(ring, &stopped))
             .context("start the thread that labels processes")?;
-        Ok(follower)
+        Ok(Self {
+            shared,
+            ring: number,
+            stop,
+            thread,
+        })
     }
 
     /// Waits until what the kernel has sent so far is counted, up to a limit.
-    pub(super) fn settle(&self) {
+    ///
+    /// # Errors
+    ///
+    /// When the thread has ended, which it does by itself only in a panic: from then on labels
+    /// would grow old without a sign.
+    pub(super) fn settle(&self) -> anyhow::Result<()> {
         let deadline = Instant::now() + PATIENCE;
         // In this order: an event leaves the ring only after the thread has said that it is busy.
-        while readable(self.ring, None, 0).0 || self.shared.busy.load(SeqCst) {
-            if Instant::now() >= deadline {
-                return;
+        loop {
+            ensure!(
+                !self.thread.is_finished(),
+                "the thread that labels processes has ended"
+            );
+            let waiting = readable(self.ring, None, 0).0 || self.shared.busy.load(SeqCst);
+            if !waiting || Instant::now() >= deadline {
+                return Ok(());
             }
             thread::sleep(LOOK_AGAIN);
         }
@@ -138,8 +150,7 @@ struct Thread {
     labels: Arc<Labels>,
     shared: Arc<Shared>,
     cgroups: CgroupMemory,
-    /// Agents of processes whose end is on its way, by number and start.
-    ending: HashMap<(u32, u32), AgentId>,
+    ending: Ending,
 }
 
 impl Thread {
@@ -154,6 +165,7 @@ impl Thread {
                 while let Some(record) = ring.next() {
                     let event = decode::<Event>(&record);
                     drop(record);
+                    self.ending.turn();
                     match event {
                         Some(event) => self.handle(&event),
                         None => _ = self.shared.malformed.fetch_add(1, Relaxed),
@@ -166,13 +178,17 @@ impl Thread {
 
     fn handle(&mut self, event: &Event) {
         let before = AgentId::try_from(event.agent).unwrap_or(OTHER);
+        let process = (event.pid, event.started_ticks);
         match event.kind {
             EXEC => {
                 let answer = self.labels.exec(event, &mut self.cgroups);
                 let agent = match answer {
                     Ok(answer) => {
                         if answer.end_follows {
-                            self.remember(event, answer.agent);
+                            self.ending.insert(process, answer.agent);
+                        } else {
+                            // Its end counts by its label, whatever was known before.
+                            self.ending.take(process);
                         }
                         answer.agent
                     }
@@ -193,7 +209,7 @@ impl Thread {
                 }
             }
             EXIT => {
-                let known = self.ending.remove(&(event.pid, event.started_ticks));
+                let known = self.ending.take(process);
                 let out_of_memory = event.out_of_memory != 0;
                 self.count(known.unwrap_or(before), |counts| {
                     counts.count_end(event.status, out_of_memory);
@@ -201,14 +217,6 @@ impl Thread {
             }
             _ => _ = self.shared.malformed.fetch_add(1, Relaxed),
         }
-    }
-
-    fn remember(&mut self, event: &Event, agent: AgentId) {
-        if self.ending.len() >= MOST_ENDING {
-            // Their ends did not fit into the ring: the kernel has counted them itself.
-            self.ending.clear();
-        }
-        self.ending.insert((event.pid, event.started_ticks), agent);
     }
 
     fn count(&self, agent: AgentId, change: impl FnOnce(&mut Lifecycle)) {
@@ -237,4 +245,47 @@ fn readable(first: RawFd, second: Option<RawFd>, patience_ms: libc::c_int) -> (b
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // Numbers stay numbers whatever panicked.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A follower whose ring is empty.
+    fn follower(busy: bool, thread: JoinHandle<()>) -> Follower {
+        // SAFETY: the call has no preconditions; the descriptor it gives is nobody else's.
+        let stop = unsafe { OwnedFd::from_raw_fd(libc::eventfd(0, libc::EFD_CLOEXEC)) };
+        Follower {
+            shared: Arc::new(Shared {
+                counts: Mutex::default(),
+                busy: AtomicBool::new(busy),
+                failed: AtomicU64::new(0),
+                malformed: AtomicU64::new(0),
+            }),
+            ring: stop.as_raw_fd(),
+            stop,
+            thread,
+        }
+    }
+
+    #[test]
+    fn a_thread_that_is_gone_is_an_error() {
+        let gone = thread::spawn(|| ());
+        while !gone.is_finished() {
+            thread::yield_now();
+        }
+        assert!(follower(true, gone).settle().is_err());
+    }
+
+    #[test]
+    fn a_thread_that_is_there_is_waited_for_up_to_a_limit() {
+        for busy in [false, true] {
+            let (alive, wait) = std::sync::mpsc::channel::<()>();
+            let thread = thread::spawn(move || _ = wait.recv());
+            let begun = Instant::now();
+            assert!(follower(busy, thread).settle().is_ok());
+            assert_eq!(begun.elapsed() >= PATIENCE, busy);
+            drop(alive);
+        }
+    }
 }

@@ -1,11 +1,8 @@
 //! Every end is counted once, in its class.
 
-use std::{fs, path::PathBuf};
-
-use super::{Program, counted, watch_all};
+use super::{Program, cgroups::Cgroup, counted, watch_all};
 use crate::{
     node::{ME, Node, losses},
-    poll::poll_until,
     work,
 };
 
@@ -113,47 +110,10 @@ fn signals_that_ask_are_no_crashes() {
     assert_eq!(losses(&batch), []);
 }
 
-/// A cgroup with a limit on memory, in whichever hierarchy has that controller.
-struct MemoryCgroup(PathBuf);
-
-impl MemoryCgroup {
-    fn new(limit_bytes: u64) -> Self {
-        let name = format!("monitoring-suite-{}", std::process::id());
-        let own = |folder: &str| fs::create_dir_all(PathBuf::from(folder).join(&name));
-        let write = |file: PathBuf, text: &str| {
-            fs::write(&file, text).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
-        };
-        let limit = limit_bytes.to_string();
-        if PathBuf::from("/sys/fs/cgroup/memory/memory.limit_in_bytes").exists() {
-            own("/sys/fs/cgroup/memory").unwrap();
-            let cgroup = Self(PathBuf::from("/sys/fs/cgroup/memory").join(&name));
-            write(cgroup.0.join("memory.limit_in_bytes"), &limit);
-            return cgroup;
-        }
-        // Without swap the limit is one of both.
-        let root = PathBuf::from("/sys/fs/cgroup");
-        write(root.join("cgroup.subtree_control"), "+memory");
-        own("/sys/fs/cgroup").unwrap();
-        let cgroup = Self(root.join(&name));
-        write(cgroup.0.join("memory.max"), &limit);
-        if cgroup.0.join("memory.swap.max").exists() {
-            write(cgroup.0.join("memory.swap.max"), "0");
-        }
-        cgroup
-    }
-}
-
-impl Drop for MemoryCgroup {
-    fn drop(&mut self) {
-        // Its process has ended; the kernel may still be about to notice.
-        poll_until("the cgroup is removed", || fs::remove_dir(&self.0).ok());
-    }
-}
-
 #[test]
 fn a_process_that_the_kernel_kills_for_memory() {
     const LIMIT_BYTES: usize = 16 << 20;
-    let cgroup = MemoryCgroup::new(LIMIT_BYTES as u64);
+    let cgroup = Cgroup::with_memory(LIMIT_BYTES as u64);
     let mut node = Node::start(&["process"]);
     let (wait, go) = work::pipe();
     let child = work::fork(|| {
@@ -173,7 +133,7 @@ fn a_process_that_the_kernel_kills_for_memory() {
             }
         }
     });
-    fs::write(cgroup.0.join("cgroup.procs"), child.to_string()).unwrap();
+    cgroup.take(child.cast_unsigned());
     work::close(go);
     let status = work::wait_for(child);
     work::close(wait);

@@ -112,7 +112,8 @@ fn a_full_ring_leaves_the_counting_to_the_kernel() {
     }
     let found = kernel.find();
     let sent = found.events(EXEC) + found.events(EXIT);
-    assert!((1..=8).contains(&sent), "{sent} events in 4 KiB");
+    // Others' events may have taken the room.
+    assert!(sent <= 8, "{sent} events in 4 KiB");
     assert_eq!(found.counts.executed + found.events(EXEC), EXECUTIONS);
     assert_eq!(found.counts.ended() + found.events(EXIT), EXECUTIONS);
     assert_eq!(found.counts.started, EXECUTIONS);
@@ -146,9 +147,10 @@ fn a_full_list_of_pending_processes_leaves_them_to_the_kernel() {
     assert_eq!(found.counts.executed + found.events(EXEC), 4);
     assert_eq!(found.counts.ended() + found.events(EXIT), 4);
     assert!(found.lost("pending_full") >= 3, "{:?}", found.losses);
-    // All the same each is to be looked at.
+    // All the same each is to be looked at, unless others' events took the room in the ring.
     let sent = found.events.iter().filter(|event| event.kind == EXEC);
-    assert_eq!(sent.count(), 4);
+    let refused = found.lost("ring_full");
+    assert!((4 - refused.min(4)..=4).contains(&(sent.count() as u64)));
 }
 
 #[test]
@@ -159,6 +161,10 @@ fn a_full_label_map_makes_processes_others() {
     let children: Vec<_> = (0..5)
         .map(|_| work::fork(|| work::wait_for_end_of(wait, go)))
         .collect();
+    for _ in 0..2 {
+        // A look at all processes would try once more, in vain, and say so.
+        assert_eq!(losses(&node.collect("process")), [("labels_full", 4)]);
+    }
     work::close(go);
     for child in children {
         assert_eq!(work::wait_for(child), 0);

@@ -2,6 +2,7 @@
 
 use std::{
     ffi::OsStr,
+    io,
     os::unix::process::CommandExt as _,
     path::PathBuf,
     process::{Child, Command},
@@ -49,12 +50,31 @@ pub(super) struct Running {
 
 impl Running {
     pub(super) fn sleeper(name: impl AsRef<OsStr>, environment: &[(&str, &str)]) -> Self {
+        Self::sleeper_with(name, |command| {
+            command.envs(environment.iter().copied());
+        })
+    }
+
+    /// A sleeper whose command is changed before it starts.
+    pub(super) fn sleeper_with(name: impl AsRef<OsStr>, change: impl FnOnce(&mut Command)) -> Self {
         let program = Program::copied("/bin/sleep", name);
         let mut command = Command::new(&program.path);
-        command
-            .arg0("sleep")
-            .arg("600")
-            .envs(environment.iter().copied());
+        command.arg0("sleep").arg("600");
+        change(&mut command);
+        Self::start(&mut command, program)
+    }
+
+    /// Starts a program; it ends with this thread, however that ends.
+    fn start(command: &mut Command, program: Program) -> Self {
+        let end_with_this_thread = || {
+            // SAFETY: the call takes numbers only.
+            match unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) } {
+                0 => Ok(()),
+                _ => Err(io::Error::last_os_error()),
+            }
+        };
+        // SAFETY: only a system call is made between fork and exec.
+        unsafe { command.pre_exec(end_with_this_thread) };
         Self {
             child: command.spawn().unwrap(),
             _program: program,

@@ -191,8 +191,9 @@ fn used_ns() -> f64 {
     us as f64 * 1e3
 }
 
-/// Makes a child of this process with a number of the caller's choice; it burns and ends.
-fn child_numbered(pid: libc::pid_t, ms: usize) {
+/// Makes a child of this process with a number of the caller's choice; it burns and ends. `false`
+/// if the number is another process's.
+fn child_numbered(pid: libc::pid_t, ms: usize) -> bool {
     // struct clone_args of the kernel's include/uapi/linux/sched.h, up to set_tid_size.
     let mut arguments = [0_u64; 10];
     arguments[4] = u64::try_from(libc::SIGCHLD).unwrap();
@@ -208,21 +209,29 @@ fn child_numbered(pid: libc::pid_t, ms: usize) {
         }
         libc::pid_t::try_from(child).unwrap()
     };
-    assert_eq!(child, pid, "{}", std::io::Error::last_os_error());
+    if child < 0 {
+        let error = std::io::Error::last_os_error();
+        assert_eq!(error.raw_os_error(), Some(libc::EEXIST), "{error}");
+        return false;
+    }
+    assert_eq!(child, pid);
     // SAFETY: waits for the child made above.
     let waited = unsafe { libc::waitpid(child, std::ptr::null_mut(), 0) };
     assert_eq!(waited, child);
+    true
 }
 
 #[test]
 fn a_number_that_is_used_again() {
     let mut node = Node::with(&[SOURCE], watch);
     let limit = fs::read_to_string("/proc/sys/kernel/pid_max").unwrap();
-    let pid = limit.trim().parse::<libc::pid_t>().unwrap() - 7;
+    let mut pid = limit.trim().parse::<libc::pid_t>().unwrap() - 7;
     let batch = node.collect(SOURCE);
     let (before, truth) = (cpu_ns(&batch, ME), used_ns());
     for round in 0..20 {
-        child_numbered(pid, 30);
+        while !child_numbered(pid, 30) {
+            pid -= 1;
+        }
         if round % 3 == 0 {
             node.collect(SOURCE);
         }

@@ -4,19 +4,22 @@ use std::{
     fs::File,
     io::{self, BufRead as _, BufReader, Write as _},
     os::{fd::AsRawFd as _, unix::process::CommandExt as _},
-    process::{Child, ChildStdin, ChildStdout, Command, Stdio},
+    process::{Child, ChildStdin, Command, Stdio},
     ptr,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering::Relaxed},
-        mpsc,
+        mpsc::{self, Receiver},
     },
     thread,
 };
 
 use monitoring_agent::config::AgentRule;
 
-use crate::{node::Node, poll::poll_until};
+use crate::{
+    node::Node,
+    poll::{PATIENCE, poll_until},
+};
 
 /// The agent that workers belong to.
 pub(crate) const AGENT: &str = "worker";
@@ -40,7 +43,7 @@ pub(crate) fn rule(agent: &str) -> AgentRule {
 pub(crate) struct Worker {
     child: Child,
     orders: ChildStdin,
-    answers: BufReader<ChildStdout>,
+    answers: Receiver<String>,
 }
 
 impl Worker {
@@ -52,9 +55,23 @@ impl Worker {
         command.env(MARK, "1");
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.spawn().unwrap();
+        let (words, answers) = mpsc::channel();
+        let output = BufReader::new(child.stdout.take().unwrap());
+        // Ends with the worker, or when nobody listens any more.
+        thread::spawn(move || {
+            let lines = output.lines().map_while(Result::ok);
+            for line in lines {
+                // The harness's own words may stand before it on the line.
+                if let Some((_, answer)) = line.split_once(ANSWER)
+                    && words.send(answer.trim().to_owned()).is_err()
+                {
+                    break;
+                }
+            }
+        });
         let mut worker = Self {
             orders: child.stdin.take().unwrap(),
-            answers: BufReader::new(child.stdout.take().unwrap()),
+            answers,
             child,
         };
         worker.order("nothing");
@@ -81,16 +98,8 @@ impl Worker {
 
     /// The answer to the order before.
     pub(crate) fn answer(&mut self) -> String {
-        let mut line = String::new();
-        loop {
-            line.clear();
-            let length = self.answers.read_line(&mut line).unwrap();
-            assert!(length > 0, "the worker ended");
-            // The harness's own words may stand before it on the line.
-            if let Some((_, answer)) = line.split_once(ANSWER) {
-                return answer.trim().to_owned();
-            }
-        }
+        let answer = self.answers.recv_timeout(PATIENCE);
+        answer.expect("the worker lives and answers in time")
     }
 
     /// CPU time of the worker and of its children that it waited for, in nanoseconds.

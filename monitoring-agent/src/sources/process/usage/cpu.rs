@@ -5,6 +5,7 @@ use aya::maps::{Array, Map, MapData};
 use monitoring_common::process::usage::{CpuTime, Live, WatchedProcess};
 
 use crate::{
+    clock::monotonic_ns,
     kernel_state,
     loader::{self, Loaded},
     offsets::Offsets,
@@ -54,25 +55,10 @@ pub(super) fn globals(offsets: &mut Offsets) -> Result<Vec<(&'static str, Vec<u3
     ];
     let fields = fields.map(|(structure, path)| loader::field(offsets, structure, path));
     let fields = fields.into_iter().collect::<Result<_, _>>()?;
-    let now_ns = monotonic_ns()?;
+    let now_ns = monotonic_ns();
     #[allow(clippy::cast_possible_truncation, reason = "cut into halves")]
     let since = vec![now_ns as u32, (now_ns >> 32) as u32];
     Ok(vec![("CPU_OFFSETS", fields), ("CPU_SINCE", since)])
-}
-
-/// The clock that the kernel dates tasks with.
-fn monotonic_ns() -> anyhow::Result<u64> {
-    let mut now = libc::timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
-    // SAFETY: `now` is a timespec, which the call fills.
-    if unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) } != 0 {
-        return Err(std::io::Error::last_os_error()).context("read the monotonic clock");
-    }
-    let seconds = u64::try_from(now.tv_sec).context("the monotonic clock")?;
-    let rest = u64::try_from(now.tv_nsec).context("the monotonic clock")?;
-    Ok(seconds * 1_000_000_000 + rest)
 }
 
 impl Cpu {
