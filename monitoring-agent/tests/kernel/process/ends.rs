@@ -5,7 +5,7 @@ use std::{fs, path::PathBuf};
 use super::{Program, counted, watch_all};
 use crate::{
     node::{ME, Node, losses},
-    poll::poll_until,
+    poll::poll_at_end,
     work,
 };
 
@@ -146,7 +146,7 @@ impl MemoryCgroup {
 impl Drop for MemoryCgroup {
     fn drop(&mut self) {
         // Its process has ended; the kernel may still be about to notice.
-        poll_until("the cgroup is removed", || fs::remove_dir(&self.0).ok());
+        poll_at_end("the cgroup is removed", || fs::remove_dir(&self.0).ok());
     }
 }
 
