@@ -2,6 +2,7 @@
 
 mod backing;
 mod disk;
+mod killed;
 mod limits;
 mod merged;
 
