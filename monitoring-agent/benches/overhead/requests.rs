@@ -33,6 +33,8 @@ type Condition = (&'static str, fn(&Setting) -> Option<Running>);
 struct Setting {
     folder: tempfile::TempDir,
     device: String,
+    /// Detached already: the device goes when this is closed.
+    disk: File,
 }
 
 pub(crate) fn measure() {
@@ -138,7 +140,17 @@ impl Setting {
             output.expect("losetup; `cargo xtask setup` installs what the benchmarks need");
         let device = String::from_utf8_lossy(&output.stdout).trim().to_owned();
         assert!(!device.is_empty(), "losetup made no device");
-        Self { folder, device }
+        let mut options = OpenOptions::new();
+        let disk = options.read(true).custom_flags(libc::O_DIRECT);
+        let disk = disk.open(&device).expect("the loop device");
+        let mut losetup = Command::new("losetup");
+        let status = losetup.args(["--detach", &device]).status();
+        assert!(status.is_ok_and(|status| status.success()), "{device}");
+        Self {
+            folder,
+            device,
+            disk,
+        }
     }
 
     fn agent(&self, port: u16, arguments: &[&str]) -> Running {
@@ -160,12 +172,6 @@ impl Setting {
 
     /// Wall time of one request.
     fn request_ns(&self) -> f64 {
-        let mut options = OpenOptions::new();
-        let disk = options
-            .read(true)
-            .custom_flags(libc::O_DIRECT)
-            .open(&self.device);
-        let disk = disk.expect("the loop device");
         let mut page = Page::new();
         let places = DISK_BYTES / REQUEST_BYTES as u64;
         let mut place = 1;
@@ -174,18 +180,10 @@ impl Setting {
             // A full-period generator: jumps about, and costs nothing.
             place = (place * 1_664_525 + 1_013_904_223) % places;
             let offset = place * REQUEST_BYTES as u64;
-            disk.read_exact_at(page.bytes(), offset).expect("a read");
+            let read = self.disk.read_exact_at(page.bytes(), offset);
+            read.expect("a read");
         }
         begun.elapsed().as_nanos() as f64 / REQUESTS as f64
-    }
-}
-
-impl Drop for Setting {
-    fn drop(&mut self) {
-        // Nothing is left to do about a device that does not go.
-        let _ = Command::new("losetup")
-            .args(["--detach", &self.device])
-            .status();
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod backing;
 mod disk;
+mod killed;
 mod limits;
 mod merged;
 
@@ -234,7 +235,6 @@ fn a_request_completed_by_parts_is_one_request() {
     disk.backing.behave(Behaviour {
         fails_from: 32 * 1024,
         read_bytes: 32 * 1024,
-        ..WELL
     });
     // The first half is read, then the rest fails.
     assert!(disk.read(&mut data, 64 * 1024, 0).unwrap_or(0) < 64 * 1024);

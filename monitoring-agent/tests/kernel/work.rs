@@ -49,17 +49,64 @@ pub(crate) fn in_fork(child: impl FnOnce()) -> i32 {
     wait_for(fork(child))
 }
 
-/// Runs `child` in a forked process, as [`in_fork`] does, and returns its number.
+/// Runs `child` in a forked process, as [`in_fork`] does, and returns its number. It ends with
+/// the thread that forks it at the latest, however that ends.
 pub(crate) fn fork(child: impl FnOnce()) -> i32 {
     // SAFETY: the child makes system calls only, as the caller promises, and never returns.
     match unsafe { libc::fork() } {
         -1 => panic!("fork: {}", io::Error::last_os_error()),
         0 => {
+            let _ends = EndOfChild;
+            // SAFETY: no memory is involved.
+            unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
             child();
             // SAFETY: ends the child without running the parent's exit handlers.
             unsafe { libc::_exit(0) }
         }
         pid => pid,
+    }
+}
+
+/// Keeps a child that panics from going on as a second test suite.
+struct EndOfChild;
+
+impl Drop for EndOfChild {
+    fn drop(&mut self) {
+        // SAFETY: ends the child without running the parent's exit handlers.
+        unsafe { libc::_exit(101) }
+    }
+}
+
+/// A forked process that ends when this is dropped, which a failing test does as well.
+pub(crate) struct Forked(i32);
+
+impl Forked {
+    /// See [`fork`].
+    pub(crate) fn start(child: impl FnOnce()) -> Self {
+        Self(fork(child))
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.0.cast_unsigned()
+    }
+
+    /// Waits for its end and returns how that was: what `waitpid` says.
+    pub(crate) fn wait(self) -> i32 {
+        let status = wait_for(self.0);
+        // There is no process to end any more; its number may be another's.
+        std::mem::forget(self);
+        status
+    }
+}
+
+impl Drop for Forked {
+    fn drop(&mut self) {
+        let mut status = 0;
+        // SAFETY: ends a child of this process that nobody has waited for, and waits for it.
+        unsafe {
+            libc::kill(self.0, libc::SIGKILL);
+            libc::waitpid(self.0, &raw mut status, 0);
+        }
     }
 }
 
@@ -95,7 +142,7 @@ pub(crate) fn close(descriptor: i32) {
 
 /// A forked process that waits for a word before it does its work.
 pub(crate) struct Child {
-    pid: i32,
+    process: Forked,
     go: PipeWriter,
 }
 
@@ -106,29 +153,28 @@ impl Child {
     pub(crate) fn start(child: impl FnOnce(&dyn Fn())) -> Self {
         let (mut is_ready, ready) = io::pipe().unwrap();
         let (wait, go) = io::pipe().unwrap();
-        // SAFETY: the child makes system calls only, as the caller promises, and never returns.
-        let pid = match unsafe { libc::fork() } {
-            -1 => panic!("fork: {}", io::Error::last_os_error()),
-            0 => {
-                child(&|| {
-                    // SAFETY: moves single bytes of its own through pipes that it inherited.
-                    unsafe {
-                        let mut byte = 0_u8;
-                        libc::write(ready.as_raw_fd(), (&raw const byte).cast(), 1);
-                        libc::read(wait.as_raw_fd(), (&raw mut byte).cast(), 1);
+        let process = Forked::start(|| {
+            // Its own end would keep it waiting for ever.
+            close(go.as_raw_fd());
+            child(&|| {
+                let mut byte = 0_u8;
+                // SAFETY: moves single bytes of its own through pipes that it inherited; ends the
+                // child if its parent is gone.
+                unsafe {
+                    libc::write(ready.as_raw_fd(), (&raw const byte).cast(), 1);
+                    if libc::read(wait.as_raw_fd(), (&raw mut byte).cast(), 1) != 1 {
+                        libc::_exit(2);
                     }
-                });
-                // SAFETY: ends the child without running the parent's exit handlers.
-                unsafe { libc::_exit(0) }
-            }
-            pid => pid,
-        };
+                }
+            });
+        });
+        drop(ready);
         is_ready.read_exact(&mut [0]).unwrap();
-        Self { pid, go }
+        Self { process, go }
     }
 
     pub(crate) fn pid(&self) -> u32 {
-        self.pid.cast_unsigned()
+        self.process.pid()
     }
 
     /// Lets it begin its work.
@@ -138,11 +184,7 @@ impl Child {
 
     /// Waits for its end and returns how that was: what `waitpid` says.
     pub(crate) fn wait(self) -> i32 {
-        let mut status = 0;
-        // SAFETY: waits for the child made above.
-        let waited = unsafe { libc::waitpid(self.pid, &raw mut status, 0) };
-        assert_eq!(waited, self.pid);
-        status
+        self.process.wait()
     }
 }
 

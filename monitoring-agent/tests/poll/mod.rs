@@ -10,13 +10,31 @@ use std::{
 pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Polls until `done` returns something.
-pub(crate) fn poll_until<T>(what: &str, mut done: impl FnMut() -> Option<T>) -> T {
+pub(crate) fn poll_until<T>(what: &str, done: impl FnMut() -> Option<T>) -> T {
+    let found = poll_to_deadline(done);
+    found.unwrap_or_else(|| panic!("not within {PATIENCE:?}: {what}"))
+}
+
+/// As [`poll_until`], at the end of a test that may have failed already: then a second failure
+/// would end the whole suite.
+#[allow(dead_code, reason = "not every suite has something to put away")]
+pub(crate) fn poll_at_end(what: &str, done: impl FnMut() -> Option<()>) {
+    let found = poll_to_deadline(done).is_some();
+    assert!(
+        found || thread::panicking(),
+        "not within {PATIENCE:?}: {what}"
+    );
+}
+
+fn poll_to_deadline<T>(mut done: impl FnMut() -> Option<T>) -> Option<T> {
     let deadline = Instant::now() + PATIENCE;
     loop {
         if let Some(value) = done() {
-            return value;
+            return Some(value);
         }
-        assert!(Instant::now() < deadline, "not within {PATIENCE:?}: {what}");
+        if Instant::now() >= deadline {
+            return None;
+        }
         thread::sleep(Duration::from_millis(5));
     }
 }

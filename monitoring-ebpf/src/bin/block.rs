@@ -70,8 +70,9 @@ static SUBMISSION_IS_TOLD: Global<u32> = Global::new(0);
 /// The part of a request's flags that is its operation: `REQ_OP_MASK`, eight bits since 4.8.
 const OPERATION_MASK: u32 = 0xff;
 
-/// By the request's address; by its data's (`struct bio`) until there is one. A request that ends in a way that no tracepoint tells leaves its
-/// entry behind until another request has its address, which takes the entry over.
+/// By the request's address; before 6.5, if it needs a flush, by its data's (`struct bio`) until
+/// it is issued. A request that ends in a way that no tracepoint tells leaves its entry behind
+/// until another one has its address, which takes the entry over.
 #[btf_map]
 static IN_FLIGHT: HashMap<u64, InFlight, MAX_IN_FLIGHT> = HashMap::new();
 
@@ -182,13 +183,16 @@ fn block_rq_complete(ctx: BtfTracePointContext) -> i32 {
             forget(ctx.arg(0));
         }
     }
-    // A write whose flush, or whose data and flush, were requests of their own or done before; the
-    // driver was not asked for this.
-    if length == 0 && state.issued_ns == 0 {
+    if state.issued_ns == 0 {
+        // Its first flush failed, or it has nothing but a flush.
         if SUBMISSION_IS_TOLD.load() == 0 {
             forget(request.read(BIO_OFFSET.load()));
         }
-        return 0;
+        // A write whose flush, or whose data and flush, were requests of their own or done before;
+        // the driver was not asked for this.
+        if length == 0 {
+            return 0;
+        }
     }
     let disk = disk_name(request);
     // Tapes and controllers have queues without a disk.
@@ -282,13 +286,15 @@ fn submitted_now(submitted_ns: u64) -> InFlight {
 fn first_seen(ctx: &BtfTracePointContext, submitted_ns: u64) -> InFlight {
     let mut state = submitted_now(submitted_ns);
     if SUBMISSION_IS_TOLD.load() == 0 {
+        // The request's own flags are only those that are left for the driver to do.
         let request = request(ctx);
-        if request.read::<u32>(FLAGS_OFFSET.load()) & FLUSHING.load() != 0 {
-            let bio: u64 = request.read(BIO_OFFSET.load());
-            if let Some(submitted) = IN_FLIGHT.get_ptr_mut(bio) {
+        let data = request.follow(BIO_OFFSET.load());
+        if data.read::<u32>(BIO_FLAGS_OFFSET.load()) & FLUSHING.load() != 0 {
+            let address: u64 = request.read(BIO_OFFSET.load());
+            if let Some(submitted) = IN_FLIGHT.get_ptr_mut(address) {
                 // SAFETY: entries of data are written once, before there is a request.
                 state.agent = unsafe { (*submitted).agent };
-                forget(bio);
+                forget(address);
             }
         }
     }

@@ -11,15 +11,17 @@ use std::{
 };
 
 use super::backing::Backing;
-use crate::poll::poll_until;
+use crate::poll::{poll_at_end, poll_until};
 
 /// Requests of include/uapi/linux/loop.h and include/uapi/linux/fs.h.
-const LOOP_SET_FD: u64 = 0x4c00;
-const LOOP_CLR_FD: u64 = 0x4c01;
 const LOOP_SET_DIRECT_IO: u64 = 0x4c08;
+const LOOP_CONFIGURE: u64 = 0x4c0a;
 const LOOP_CTL_ADD: u64 = 0x4c80;
 const LOOP_CTL_REMOVE: u64 = 0x4c81;
 const BLKDISCARD: u64 = 0x1277;
+
+/// The flag of a loop device that is given up when nobody has it open any more.
+const LO_FLAGS_AUTOCLEAR: u32 = 4;
 
 /// The disks' size.
 pub(crate) const SIZE_BYTES: u32 = 64 * 1024 * 1024;
@@ -49,32 +51,19 @@ pub(crate) struct Disk {
 impl Disk {
     pub(crate) fn new() -> Self {
         let backing = Backing::new(SIZE_BYTES);
-        let number = (FIRST_NUMBER..FIRST_NUMBER + 100)
-            .find(|number| control(LOOP_CTL_ADD, *number).is_ok())
-            .expect("the kernel has loop devices (module `loop`)");
-        let path = format!("/dev/loop{number}");
-        let made_of = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .open(backing.path())
-            .unwrap();
+        let made_of = backing.open();
         // Before 6.15 the device takes the size that the kernel remembers, and does not ask.
         assert_eq!(made_of.metadata().unwrap().len(), u64::from(SIZE_BYTES));
-        let device = poll_until("the loop device's file", || {
-            OpenOptions::new().read(true).write(true).open(&path).ok()
-        });
-        ioctl(
-            device.as_raw_fd(),
-            LOOP_SET_FD,
-            made_of.as_raw_fd().cast_unsigned().into(),
-        )
-        .unwrap();
+        let found = (FIRST_NUMBER..FIRST_NUMBER + 100)
+            .find_map(|number| Some((number, loop_device(number, &made_of)?)));
+        let (number, device) = found.expect("the kernel has loop devices (module `loop`)");
         let file = OpenOptions::new()
             .read(true)
             .write(true)
             .custom_flags(libc::O_DIRECT)
-            .open(&path)
+            .open(format!("/dev/loop{number}"))
             .unwrap();
+        drop(device);
         Self {
             number,
             file: Some(file),
@@ -135,10 +124,8 @@ impl Disk {
     }
 
     pub(crate) fn remove(&mut self) {
-        if let Some(file) = self.file.take() {
-            ioctl(file.as_raw_fd(), LOOP_CLR_FD, 0).unwrap();
-            drop(file);
-            poll_until("the loop device can be removed", || {
+        if self.file.take().is_some() {
+            poll_at_end("the loop device can be removed", || {
                 control(LOOP_CTL_REMOVE, self.number).ok()
             });
         }
@@ -202,14 +189,36 @@ impl Stats {
     }
 }
 
+/// The loop device of a number, over a file, unless it is another one's. It is given up with the
+/// last descriptor, which a suite that is killed closes as well; what that leaves is a device over
+/// nothing, which is removed here.
+fn loop_device(number: libc::c_int, file: &File) -> Option<File> {
+    control(LOOP_CTL_ADD, number)
+        .or_else(|_| {
+            control(LOOP_CTL_REMOVE, number)?;
+            control(LOOP_CTL_ADD, number)
+        })
+        .ok()?;
+    let path = format!("/dev/loop{number}");
+    let device = poll_until("the loop device's file", || {
+        OpenOptions::new().read(true).write(true).open(&path).ok()
+    });
+    // `struct loop_config`: the file, 0 for its own block size, and `struct loop_info64`, of which
+    // the flags are word 13.
+    let mut config = [0_u32; 76];
+    config[0] = file.as_raw_fd().cast_unsigned();
+    config[2 + 13] = LO_FLAGS_AUTOCLEAR;
+    ioctl(device.as_raw_fd(), LOOP_CONFIGURE, config.as_ptr() as u64).ok()?;
+    Some(device)
+}
+
 fn control(request: u64, number: libc::c_int) -> io::Result<()> {
     let control = OpenOptions::new().write(true).open("/dev/loop-control")?;
     ioctl(control.as_raw_fd(), request, number.cast_unsigned().into())
 }
 
 fn ioctl(fd: RawFd, request: u64, argument: u64) -> io::Result<()> {
-    // SAFETY: the argument is what the request asks for: a number, or a pair that lives across the
-    // call.
+    // SAFETY: the argument is what the request asks for: a number, or what lives across the call.
     let result = unsafe { libc::ioctl(fd, request, argument) };
     if result < 0 {
         return Err(io::Error::last_os_error());
