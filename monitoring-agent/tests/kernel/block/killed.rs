@@ -66,5 +66,5 @@ fn wait_for_a_request(name_file: &Path) {
         loop {
             thread::park();
         }
-    })
+    });
 }
