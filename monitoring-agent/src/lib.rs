@@ -20,6 +20,7 @@ pub mod identity;
 pub mod kernel_state;
 pub mod labels;
 pub mod loader;
+mod mount_table;
 pub mod offsets;
 pub mod per_cpu;
 pub mod pins;
