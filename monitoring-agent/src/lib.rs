@@ -30,4 +30,5 @@ pub mod ring;
 pub mod snapshot;
 pub mod source;
 pub mod sources;
+mod system_calls;
 pub mod telemetry;
