@@ -1,5 +1,5 @@
-//! Kernel objects that the verifier knows by their type: arguments of BTF tracepoints and what
-//! their fields lead to. Plain loads, without a helper; a null pointer on the way reads as zero.
+//! Kernel objects that the verifier knows by their type: arguments of BTF tracepoints, what helpers
+//! give, and what their fields lead to. Plain loads, without a helper; a null pointer on the way reads as zero.
 
 use core::ptr;
 
@@ -10,7 +10,7 @@ use aya_ebpf::cty::c_void;
 pub struct Object(*mut c_void);
 
 impl Object {
-    /// An argument of a BTF tracepoint.
+    /// An argument of a BTF tracepoint, or what a helper gave.
     #[inline(always)]
     pub fn from_argument<T>(argument: *mut T) -> Self {
         Self(argument.cast())
@@ -30,6 +30,12 @@ impl Object {
     #[must_use]
     pub fn follow(self, offset: u32) -> Self {
         Self(self.read(offset))
+    }
+
+    /// For helpers.
+    #[inline(always)]
+    pub fn as_ptr<T>(self) -> *mut T {
+        self.0.cast()
     }
 
     /// The address, as a name for the object.

@@ -9,11 +9,13 @@ use core::ptr;
 use aya_ebpf::{
     bindings::{
         BPF_F_NO_PREALLOC, BPF_LOCAL_STORAGE_GET_F_CREATE, bpf_map_type::BPF_MAP_TYPE_TASK_STORAGE,
-        pt_regs, task_struct,
+        task_struct,
     },
     cty::c_void,
     helpers::generated::{bpf_get_current_task_btf, bpf_task_pt_regs, bpf_task_storage_get},
 };
+
+use crate::object::Object;
 
 /// A value of type `T` for each task. Placed in `.maps`, where the loader reads its BTF.
 #[repr(C)]
@@ -73,7 +75,7 @@ impl<T> TaskStorage<T> {
         // SAFETY: the verifier knows `task` as a task. Families see to it that one program at a
         // time touches a task's value; where several may, a torn number is all that can happen.
         unsafe {
-            bpf_task_storage_get(map, task.0, initial, flags)
+            bpf_task_storage_get(map, task.0.as_ptr(), initial, flags)
                 .cast::<T>()
                 .as_mut()
         }
@@ -82,20 +84,20 @@ impl<T> TaskStorage<T> {
 
 /// A task that the verifier knows as one: the running one, or a typed argument of a program.
 #[derive(Clone, Copy)]
-pub struct Task(*mut task_struct);
+pub struct Task(Object);
 
 impl Task {
     /// The task on whose behalf the program runs. Since 5.11.
     #[inline(always)]
     pub fn current() -> Self {
         // SAFETY: the helper has no preconditions.
-        Self(unsafe { bpf_get_current_task_btf() })
+        Self(Object::from_argument(unsafe { bpf_get_current_task_btf() }))
     }
 
     /// A task that a BTF tracepoint has as argument, or an iterator as object.
     #[inline(always)]
     pub fn from_argument(task: *mut task_struct) -> Self {
-        Self(task)
+        Self(Object::from_argument(task))
     }
 
     /// The registers that the task had when it last entered the kernel. Since 5.15.
@@ -103,37 +105,33 @@ impl Task {
     #[allow(clippy::cast_possible_truncation, reason = "BPF has 64 bits")]
     pub fn registers(self) -> Registers {
         // SAFETY: the verifier knows `self` as a task.
-        let registers = unsafe { bpf_task_pt_regs(self.0) };
-        Registers(ptr::with_exposed_provenance(
-            registers.cast_unsigned() as usize
-        ))
+        let registers = unsafe { bpf_task_pt_regs(self.0.as_ptr()) };
+        let registers =
+            ptr::with_exposed_provenance_mut::<c_void>(registers.cast_unsigned() as usize);
+        Registers(Object::from_argument(registers))
     }
 
-    /// The field at `offset`, which the loader took from the kernel's own BTF, of a type as wide
-    /// as the field.
+    /// The field at `offset`; see [`Object::read`].
     #[inline(always)]
     pub fn read<T: Copy>(self, offset: u32) -> T {
-        // SAFETY: the verifier knows the pointer's BTF type and admits only reads inside a field.
-        unsafe { ptr::read_volatile(self.0.byte_add(offset as usize).cast()) }
+        self.0.read(offset)
     }
 
     /// Where the task lies in kernel memory: its name among all tasks that have not been freed.
     #[inline(always)]
     pub fn address(self) -> u64 {
-        self.0.addr() as u64
+        self.0.address()
     }
 }
 
 /// A task's saved registers, `struct pt_regs`.
 #[derive(Clone, Copy)]
-pub struct Registers(*const pt_regs);
+pub struct Registers(Object);
 
 impl Registers {
-    /// The register at `offset`, under the conditions of [`Task::read`]. Zero when the task has no
-    /// stack any more.
+    /// The register at `offset`; see [`Object::read`]. Zero when the task has no stack any more.
     #[inline(always)]
     pub fn read<T: Copy>(self, offset: u32) -> T {
-        // SAFETY: as in `Task::read`; the verifier's own loads go through its table of exceptions.
-        unsafe { ptr::read_volatile(self.0.byte_add(offset as usize).cast()) }
+        self.0.read(offset)
     }
 }

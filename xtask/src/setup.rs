@@ -52,18 +52,8 @@ const TOOLS: [Tool; 16] = [
         service: None,
     },
     Tool {
-        program: "losetup",
-        package: "mount",
-        service: None,
-    },
-    Tool {
         program: "nstat",
         package: "iproute2",
-        service: None,
-    },
-    Tool {
-        program: "runqlat",
-        package: "libbpf-tools",
         service: None,
     },
     Tool {
@@ -74,6 +64,16 @@ const TOOLS: [Tool; 16] = [
     Tool {
         program: "tc",
         package: "iproute2",
+        service: None,
+    },
+    Tool {
+        program: "runqlat",
+        package: "libbpf-tools",
+        service: None,
+    },
+    Tool {
+        program: "losetup",
+        package: "mount",
         service: None,
     },
     Tool {
@@ -145,4 +145,19 @@ fn tools() -> Result<()> {
         );
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::TOOLS;
+
+    #[test]
+    fn programs_of_one_package_follow_each_other() {
+        let mut packages: Vec<&str> = TOOLS.iter().map(|tool| tool.package).collect();
+        packages.dedup();
+        let runs = packages.len();
+        packages.sort_unstable();
+        packages.dedup();
+        assert_eq!(packages.len(), runs, "{packages:?}");
+    }
 }

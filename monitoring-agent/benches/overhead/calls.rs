@@ -9,13 +9,20 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::process::{Running, free_port, median};
+use crate::{
+    agent::{agent, print_run_times},
+    process::{Running, free_port},
+    turns::{Condition, NOBODY, medians, print_added},
+};
 
 const ROUNDS: usize = 7;
 const CALLS: u32 = 1_000_000;
 
 /// Longer than the agent's interval, at the end of which it has seen which calls are made often.
 const WARM_UP: Duration = Duration::from_millis(1_500);
+
+/// The family that counts calls, and the one that labels processes.
+const FAMILIES: [&str; 2] = ["process", "syscalls"];
 
 /// What the agent does, in bpftrace's words: counts, errors by number, durations.
 const SAME_COUNTING: &str = "
@@ -29,53 +36,42 @@ const SAME_COUNTING: &str = "
 /// Counts alone: no durations, no errors, one probe.
 const COUNTS_ONLY: &str = "tracepoint:raw_syscalls:sys_enter { @[args->id] = count(); }";
 
-/// Its name, and what has to run for it.
-type Condition = (&'static str, fn() -> Option<Running>);
-
 pub(crate) fn measure() {
-    let conditions: [Condition; 4] = [
-        ("nobody watches", || None),
-        ("monitoring-agent: counts, errors, durations", || {
-            let interval = ["--collection-interval", "1s"];
-            Some(Running::agent(free_port(), &interval))
+    let conditions: [Condition<'_>; 4] = [
+        NOBODY,
+        ("monitoring-agent: counts, errors, durations", &|| {
+            vec![agent(free_port(), &FAMILIES, false)]
         }),
-        ("bpftrace, the same counting", || {
-            Some(Running::bpftrace(SAME_COUNTING))
+        ("bpftrace, the same counting", &|| {
+            vec![Running::bpftrace(SAME_COUNTING)]
         }),
-        ("bpftrace, counts alone", || {
-            Some(Running::bpftrace(COUNTS_ONLY))
+        ("bpftrace, counts alone", &|| {
+            vec![Running::bpftrace(COUNTS_ONLY)]
         }),
     ];
-    let mut samples = conditions.map(|_| Vec::new());
-    for round in 0..ROUNDS {
-        // Forwards and backwards in turn: a drift of the machine falls on all alike.
-        let mut order: Vec<_> = (0..conditions.len()).collect();
-        if round % 2 == 1 {
-            order.reverse();
-        }
-        for condition in order {
-            let running = conditions[condition].1();
-            // A thread of its own: programs that this one starts would inherit its CPU.
-            let looped = thread::spawn(warm_loop_ns).join();
-            samples[condition].push(looped.expect("the loop does not panic"));
-            drop(running);
-        }
-    }
-    let [base, agent, same, counts] = samples.map(median);
+    let figures = medians(ROUNDS, &conditions, || [in_thread(warm_loop_ns)]);
+    let figures = figures.map(|[figure]| figure);
     println!("ns per getppid, median of {ROUNDS} interleaved rounds of {CALLS} calls");
-    println!("  {:<46}{base:>8.1}", conditions[0].0);
-    for ((name, _), total) in conditions[1..].iter().zip([agent, same, counts]) {
-        println!("  {name:<46}{total:>8.1}  adds {:>7.1}", total - base);
-    }
+    print_added(&conditions, figures);
+    let [base, agent, same, counts] = figures;
     let (ours, same, counts) = (agent - base, same - base, counts - base);
     println!(
         "  the agent adds {:.2} of what bpftrace adds for the same counting",
         ours / same
     );
     println!(
-        "  the agent adds {:.2} of what bpftrace adds for counts alone\n",
+        "  the agent adds {:.2} of what bpftrace adds for counts alone",
         ours / counts
     );
+    print_run_times(&FAMILIES, || {
+        in_thread(warm_loop_ns);
+    });
+}
+
+/// On a thread of its own: programs that this one starts would inherit its CPU.
+pub(crate) fn in_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    let done = thread::spawn(work).join();
+    done.expect("the loop does not panic")
 }
 
 /// Keeps the loop off CPU 0, where bpftrace opens its perf event: there its probes cost twice as

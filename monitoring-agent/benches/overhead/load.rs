@@ -5,15 +5,16 @@
 //! with them tells how much of it was spent in kernel programs.
 
 use std::{
-    collections::BTreeMap,
-    fs,
     path::Path,
     process::{Command, Stdio},
     thread,
     time::Instant,
 };
 
-use crate::process::{Running, free_port};
+use crate::{
+    process::{Running, Statistics, free_port},
+    turns::{Condition, NOBODY, medians},
+};
 
 const ROUNDS: usize = 3;
 const SECONDS: u32 = 10;
@@ -32,37 +33,24 @@ const TOOLS: [(&str, &[&str]); 6] = [
     ("tcpstates", &[]),
 ];
 
-const STATISTICS: &str = "/proc/sys/kernel/bpf_stats_enabled";
-
-/// A condition's name, and what has to run for it.
-type Condition = (&'static str, fn() -> Vec<Running>);
-
 pub(crate) fn measure() {
-    let conditions: [Condition; 3] = [
-        ("nobody watches", Vec::new),
-        ("monitoring-agent, all families", || {
-            vec![Running::agent(
-                free_port(),
-                &["--collection-interval", "1s"],
-            )]
+    let conditions: [Condition<'_>; 3] = [
+        NOBODY,
+        ("monitoring-agent, all families", &|| {
+            let interval = ["--collection-interval", "1s"];
+            vec![Running::agent(free_port(), &interval)]
         }),
-        ("node_exporter and libbpf-tools", peers),
+        ("node_exporter and libbpf-tools", &peers),
     ];
     println!("stress-ng {}: CPU time per operation", STRESSORS.join(", "));
-    let mut per_operation = conditions.map(|_| Vec::new());
-    for _ in 0..ROUNDS {
-        for (condition, samples) in conditions.iter().zip(&mut per_operation) {
-            let running = condition.1();
-            samples.push(load());
-            drop(running);
-        }
-    }
-    let [base, agent, peers] = per_operation.map(|rounds| medians(&rounds));
-    for (name, costs) in [(conditions[1].0, agent), (conditions[2].0, peers)] {
-        let ratios = costs
+    let [base, watched @ ..] = medians(ROUNDS, &conditions, load);
+    for ((name, _), costs) in conditions[1..].iter().zip(watched) {
+        let ratios: Vec<_> = STRESSORS
             .iter()
-            .map(|(stressor, cost)| format!("{stressor} {:.3}", cost / base[stressor]));
-        let ratios: Vec<_> = ratios.collect();
+            .zip(costs)
+            .zip(base)
+            .map(|((stressor, cost), base)| format!("{stressor} {:.3}", cost / base))
+            .collect();
         println!("  {name:<34} times that of nobody: {}", ratios.join(", "));
     }
     let statistics = Statistics::on();
@@ -82,30 +70,24 @@ fn peers() -> Vec<Running> {
     running
 }
 
-/// CPU time per operation, by stressor, in seconds.
-type Costs = BTreeMap<&'static str, f64>;
-
-/// One round of the load.
-fn load() -> Costs {
+/// One round of the load: CPU time per operation, by stressor, in seconds.
+fn load() -> [f64; STRESSORS.len()] {
     let folder = tempfile::tempdir().expect("a folder for the load's files");
     let output = stress(folder.path()).output();
     let output = output.expect("stress-ng; `cargo xtask setup` installs what the benchmarks need");
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let text = text + &String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{text}");
-    let rows = text.lines().filter(|line| line.contains("metrc:"));
-    let costs: Costs = rows
-        .filter_map(|row| {
+    STRESSORS.map(|stressor| {
+        let mut rows = text.lines().filter(|line| line.contains("metrc:"));
+        let cost = rows.find_map(|row| {
             let words: Vec<&str> = row.split(']').nth(1)?.split_whitespace().collect();
-            let name = STRESSORS
-                .into_iter()
-                .find(|name| words.first() == Some(name))?;
             let number = |column: usize| words.get(column)?.parse::<f64>().ok();
-            Some((name, (number(3)? + number(4)?) / number(1)?))
-        })
-        .collect();
-    assert_eq!(costs.len(), STRESSORS.len(), "{text}");
-    costs
+            let of_this = words.first() == Some(&stressor);
+            of_this.then_some((number(3)? + number(4)?) / number(1)?)
+        });
+        cost.unwrap_or_else(|| panic!("nothing about {stressor} in {text}"))
+    })
 }
 
 fn stress(folder: &Path) -> Command {
@@ -138,32 +120,4 @@ fn shares(running: &[Running]) -> (f64, f64) {
     let after = taken();
     let percent = |ns: f64| ns / (elapsed_ns * cpus) * 100.0;
     (percent(after.0 - before.0), percent(after.1 - before.1))
-}
-
-fn medians(rounds: &[Costs]) -> Costs {
-    let median = |name| {
-        let mut samples: Vec<f64> = rounds.iter().map(|costs| costs[name]).collect();
-        samples.sort_by(f64::total_cmp);
-        (name, samples[samples.len() / 2])
-    };
-    STRESSORS.map(median).into()
-}
-
-/// The kernel's BPF statistics, switched on while this lives.
-struct Statistics(String);
-
-impl Statistics {
-    fn on() -> Self {
-        let before = fs::read_to_string(STATISTICS).expect("the kernel has BPF statistics");
-        fs::write(STATISTICS, "1").expect("root may switch BPF statistics on");
-        Self(before)
-    }
-}
-
-impl Drop for Statistics {
-    fn drop(&mut self) {
-        if let Err(error) = fs::write(STATISTICS, self.0.trim()) {
-            eprintln!("{STATISTICS} stays on: {error}");
-        }
-    }
 }

@@ -3,6 +3,7 @@
 //!
 //! `cargo bench overhead`, or `cargo xtask bench`.
 
+mod agent;
 mod calls;
 mod idle;
 mod load;
@@ -11,6 +12,7 @@ mod process;
 mod processes;
 mod requests;
 mod switches;
+mod turns;
 
 fn main() {
     println!(

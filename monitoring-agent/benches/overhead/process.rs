@@ -5,6 +5,7 @@ use std::{
     fs,
     io::{BufRead as _, BufReader, Read as _, Write as _},
     net::TcpStream,
+    os::fd::OwnedFd,
     process::{Child, ChildStdout, Command, Stdio},
     thread,
     time::Duration,
@@ -182,7 +183,16 @@ pub(crate) fn wait_for(what: &str, mut done: impl FnMut() -> bool) {
     panic!("not within 10 s: {what}");
 }
 
-pub(crate) fn median(mut samples: Vec<f64>) -> f64 {
-    samples.sort_by(f64::total_cmp);
-    samples[samples.len() / 2]
+/// The kernel's BPF statistics: on for as long as this lives, however that ends.
+pub(crate) struct Statistics {
+    _enabled: OwnedFd,
+}
+
+impl Statistics {
+    pub(crate) fn on() -> Self {
+        let enabled = aya::sys::enable_stats(aya::sys::Stats::RunTime);
+        Self {
+            _enabled: enabled.expect("the kernel has BPF statistics, since 5.8"),
+        }
+    }
 }

@@ -7,13 +7,14 @@
 
 use std::{
     process::Command,
-    thread,
     time::{Duration, Instant},
 };
 
 use crate::{
-    calls::pin_to_last_cpu,
-    process::{Running, free_port, median},
+    agent::{agent, print_run_times},
+    calls::{in_thread, pin_to_last_cpu},
+    process::{Running, free_port},
+    turns::{Condition, NOBODY, medians},
 };
 
 const ROUNDS: usize = 5;
@@ -23,58 +24,44 @@ const EXECS: u32 = 500;
 /// Longer than the agent's interval, after which its start is over.
 const WARM_UP: Duration = Duration::from_millis(1_500);
 
-/// Its name, and what has to run for it.
-type Condition = (&'static str, fn() -> Vec<Running>);
+const FAMILIES: [&str; 1] = ["process"];
 
 pub(crate) fn measure() {
-    let conditions: [Condition; 3] = [
-        ("nobody watches", Vec::new),
-        ("monitoring-agent, all families", || {
-            vec![Running::agent(
-                free_port(),
-                &["--collection-interval", "1s"],
-            )]
+    let conditions: [Condition<'_>; 3] = [
+        NOBODY,
+        ("monitoring-agent, family process", &|| {
+            vec![agent(free_port(), &FAMILIES, false)]
         }),
-        ("execsnoop and exitsnoop", || {
+        ("execsnoop and exitsnoop", &|| {
             vec![
                 Running::tracer("execsnoop", &[]),
                 Running::tracer("exitsnoop", &[]),
             ]
         }),
     ];
-    let mut samples = conditions.map(|_| (Vec::new(), Vec::new()));
-    for round in 0..ROUNDS {
-        let mut order: Vec<_> = (0..conditions.len()).collect();
-        if round % 2 == 1 {
-            order.reverse();
-        }
-        for condition in order {
-            let running = conditions[condition].1();
-            let lives = thread::spawn(|| {
-                pin_to_last_cpu();
-                let warm = Instant::now();
-                while warm.elapsed() < WARM_UP {
-                    fork();
-                }
-                (each_us(FORKS, fork), each_us(EXECS, exec))
-            });
-            let (forks, execs) = lives.join().expect("the loop does not panic");
-            samples[condition].0.push(forks);
-            samples[condition].1.push(execs);
-            drop(running);
-        }
-    }
-    let results = samples.map(|(forks, execs)| (median(forks), median(execs)));
+    let results = medians(ROUNDS, &conditions, || in_thread(lives_us));
     println!("µs for the life of a process, median of {ROUNDS} interleaved rounds");
     println!(
         "  {:<34}{:>12}{:>9}{:>14}{:>9}",
         "", "fork, exit", "adds", "and exec", "adds"
     );
-    for ((name, _), (forks, execs)) in conditions.iter().zip(results) {
-        let (forks_more, execs_more) = (forks - results[0].0, execs - results[0].1);
+    for ((name, _), [forks, execs]) in conditions.iter().zip(results) {
+        let (forks_more, execs_more) = (forks - results[0][0], execs - results[0][1]);
         println!("  {name:<34}{forks:>12.1}{forks_more:>9.1}{execs:>14.1}{execs_more:>9.1}");
     }
-    println!();
+    print_run_times(&FAMILIES, || {
+        in_thread(lives_us);
+    });
+}
+
+/// Without and with a program that is executed, once the watchers are warm.
+fn lives_us() -> [f64; 2] {
+    pin_to_last_cpu();
+    let warm = Instant::now();
+    while warm.elapsed() < WARM_UP {
+        fork();
+    }
+    [each_us(FORKS, fork), each_us(EXECS, exec)]
 }
 
 fn each_us(times: u32, live: fn()) -> f64 {

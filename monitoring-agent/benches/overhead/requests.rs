@@ -13,7 +13,11 @@ use std::{
     time::Instant,
 };
 
-use crate::process::{Running, free_port, median, scrape};
+use crate::{
+    agent::agent,
+    process::{Running, Statistics, free_port},
+    turns::{Condition, NOBODY, medians, print_added},
+};
 
 const ROUNDS: usize = 7;
 const REQUESTS: u64 = 100_000;
@@ -21,17 +25,12 @@ const REQUESTS: u64 = 100_000;
 const DISK_BYTES: u64 = 64 * 1024 * 1024;
 const REQUEST_BYTES: usize = 4096;
 
-/// The agent without the other families, which would add to each `pread`.
-const BLOCK_ONLY: &str = "
-    [sources.host]\nenabled = false\n[sources.process]\nenabled = false
-    [sources.sched]\nenabled = false\n[sources.net]\nenabled = false
-    [sources.syscalls]\nenabled = false\n";
-
-/// Its name, and what has to run for it.
-type Condition = (&'static str, fn(&Setting) -> Option<Running>);
+/// Without the other families, which would add to each `pread`.
+const FAMILIES: [&str; 1] = ["block"];
 
 struct Setting {
-    folder: tempfile::TempDir,
+    /// Holds the file behind the device.
+    _folder: tempfile::TempDir,
     device: String,
     /// Detached already: the device goes when this is closed.
     disk: File,
@@ -39,88 +38,35 @@ struct Setting {
 
 pub(crate) fn measure() {
     let setting = Setting::new();
-    let conditions: [Condition; 3] = [
-        ("nobody watches", |_| None),
-        ("monitoring-agent, family block", |setting| {
-            Some(setting.agent(free_port(), &[]))
+    let conditions: [Condition<'_>; 3] = [
+        NOBODY,
+        ("monitoring-agent, family block", &|| {
+            vec![agent(free_port(), &FAMILIES, false)]
         }),
-        ("biolatency of libbpf-tools", |setting| {
-            Some(setting.biolatency())
-        }),
+        ("biolatency of libbpf-tools", &|| vec![setting.biolatency()]),
     ];
-    let mut samples = conditions.map(|_| Vec::new());
-    for round in 0..ROUNDS {
-        // Forwards and backwards in turn: a drift of the machine falls on all alike.
-        let mut order: Vec<_> = (0..conditions.len()).collect();
-        if round % 2 == 1 {
-            order.reverse();
-        }
-        for condition in order {
-            let running = conditions[condition].1(&setting);
-            samples[condition].push(setting.request_ns());
-            drop(running);
-        }
-    }
-    let [base, agent, theirs] = samples.map(median);
+    let figures = medians(ROUNDS, &conditions, || [setting.request_ns()]);
     println!("ns per request, median of {ROUNDS} interleaved rounds of {REQUESTS} requests");
-    println!("  {:<46}{base:>8.0}", conditions[0].0);
-    for ((name, _), total) in conditions[1..].iter().zip([agent, theirs]) {
-        let share = (total - base) / base * 100.0;
-        let added = total - base;
-        println!("  {name:<46}{total:>8.0}  adds {added:>7.0} ({share:.1} %)");
-    }
+    print_added(&conditions, figures.map(|[figure]| figure));
     own_time(&setting);
 }
 
 /// The run time of the programs of both, side by side.
 fn own_time(setting: &Setting) {
-    let port = free_port();
-    // The kernel keeps statistics for everybody while the agent asks for them.
-    let agent = setting.agent(port, &["--bpf-stats", "--collection-interval", "200ms"]);
-    let biolatency = setting.biolatency();
-    let before = programs();
+    let statistics = Statistics::on();
+    let both = [agent(free_port(), &FAMILIES, false), setting.biolatency()];
+    let taken = || both.each_ref().map(Running::program_ns);
+    let before = taken();
     setting.request_ns();
-    let after = programs();
-    drop((agent, biolatency));
-    let grown = |ours: bool| {
-        let of = |programs: &[Program]| -> u64 {
-            let wanted = programs.iter().filter(|program| program.ours == ours);
-            wanted.map(|program| program.run_ns).sum()
-        };
-        (of(&after) - of(&before)) as f64 / REQUESTS as f64
-    };
-    let (ours, theirs) = (grown(true), grown(false));
+    let after = taken();
+    drop((both, statistics));
+    let each = |at: usize| (after[at] - before[at]) as f64 / REQUESTS as f64;
+    let (ours, theirs) = (each(0), each(1));
     println!("  in programs, by the kernel's statistics: agent {ours:.0}, biolatency {theirs:.0}");
     println!(
         "  the agent's programs take {:.2} of biolatency's\n",
         ours / theirs
     );
-}
-
-/// A program that runs at requests.
-struct Program {
-    ours: bool,
-    run_ns: u64,
-}
-
-/// What `bpftool` says of all of them. biolatency's programs have names of their own.
-fn programs() -> Vec<Program> {
-    let output = Command::new("bpftool")
-        .args(["--json", "prog", "show"])
-        .output();
-    let output = output.expect("bpftool; `cargo xtask setup` installs what the benchmarks need");
-    let all: serde_json::Value = serde_json::from_slice(&output.stdout).expect("bpftool's JSON");
-    let all = all.as_array().expect("a list of programs");
-    let programs = all.iter().filter_map(|program| {
-        let name = program["name"]
-            .as_str()
-            .filter(|name| name.starts_with("block_"))?;
-        Some(Program {
-            ours: !name.ends_with("_btf"),
-            run_ns: program["run_time_ns"].as_u64().unwrap_or(0),
-        })
-    });
-    programs.collect()
 }
 
 impl Setting {
@@ -133,7 +79,6 @@ impl Setting {
         for offset in (0..DISK_BYTES).step_by(zeros.len()) {
             file.write_all_at(&zeros, offset).expect("room in memory");
         }
-        std::fs::write(folder.path().join("monitoring.toml"), BLOCK_ONLY).expect("room");
         let mut losetup = Command::new("losetup");
         let output = losetup.args(["--find", "--show"]).arg(&path).output();
         let output =
@@ -147,22 +92,10 @@ impl Setting {
         let status = losetup.args(["--detach", &device]).status();
         assert!(status.is_ok_and(|status| status.success()), "{device}");
         Self {
-            folder,
+            _folder: folder,
             device,
             disk,
         }
-    }
-
-    fn agent(&self, port: u16, arguments: &[&str]) -> Running {
-        let config = self.folder.path().join("monitoring.toml");
-        let config = config.to_str().expect("a path in UTF-8");
-        let agent = Running::agent(port, &[&["--config", config], arguments].concat());
-        let metrics = scrape(port, "/metrics");
-        assert!(
-            metrics.contains("monitoring_agent_source_up{source=\"block\"} 1"),
-            "the family does not run: {metrics}"
-        );
-        agent
     }
 
     fn biolatency(&self) -> Running {

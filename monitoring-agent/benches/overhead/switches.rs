@@ -4,15 +4,16 @@
 //! figure is for one of each, with the pipe's system calls in it.
 
 use std::{
-    fs,
     io::{PipeReader, PipeWriter, Read as _, Write as _},
     thread,
     time::Duration,
 };
 
 use crate::{
+    agent::{agent, print_run_times},
     calls::pin_to_last_cpu,
-    process::{Running, free_port, median, scrape},
+    process::{Running, free_port},
+    turns::{Condition, NOBODY, medians, print_added},
 };
 
 const ROUNDS: usize = 7;
@@ -21,93 +22,37 @@ const TRIPS: u32 = 100_000;
 /// Long enough for the watchers to have settled.
 const WARM_UP: Duration = Duration::from_millis(500);
 
-/// The agent with all families off, and with this one on.
-const OFF: &str = "process = false\nsched = false";
-const ON: &str = "process = true\nsched = true";
-
-/// Its name, and what has to run for it.
-type Condition = (&'static str, fn() -> Option<Running>);
+/// The agent without the family and with it.
+const OFF: [&str; 1] = ["process"];
+const ON: [&str; 2] = ["process", "sched"];
 
 pub(crate) fn measure() {
-    let conditions: [Condition; 4] = [
-        ("nobody watches", || None),
-        ("monitoring-agent, sched off", || {
-            Some(agent(OFF, free_port(), &[]))
+    let conditions: [Condition<'_>; 4] = [
+        NOBODY,
+        ("monitoring-agent, sched off", &|| {
+            vec![agent(free_port(), &OFF, false)]
         }),
-        ("monitoring-agent, sched on", || {
-            Some(agent(ON, free_port(), &[]))
+        ("monitoring-agent, sched on", &|| {
+            vec![agent(free_port(), &ON, false)]
         }),
-        ("runqlat", || Some(Running::tracer("runqlat", &["3600"]))),
+        ("runqlat", &|| vec![Running::tracer("runqlat", &["3600"])]),
     ];
-    let mut samples = conditions.map(|_| Vec::new());
-    for round in 0..ROUNDS {
-        let mut order: Vec<_> = (0..conditions.len()).collect();
-        if round % 2 == 1 {
-            order.reverse();
-        }
-        for condition in order {
-            let running = conditions[condition].1();
-            thread::sleep(WARM_UP);
-            samples[condition].push(switch_ns());
-            drop(running);
-        }
-    }
-    let [base, off, on, runqlat] = samples.map(median);
+    let figures = medians(ROUNDS, &conditions, || {
+        thread::sleep(WARM_UP);
+        [switch_ns()]
+    });
+    let figures = figures.map(|[figure]| figure);
     println!("ns per context switch, median of {ROUNDS} interleaved rounds of {TRIPS} round trips");
-    println!("  {:<46}{base:>8.1}", conditions[0].0);
-    for ((name, _), total) in conditions[1..].iter().zip([off, on, runqlat]) {
-        println!("  {name:<46}{total:>8.1}  adds {:>7.1}", total - base);
-    }
+    print_added(&conditions, figures);
+    let [base, _, on, runqlat] = figures;
     println!(
         "  the agent adds {:.2} of what runqlat adds, and {:.2} of a switch",
         (on - base) / (runqlat - base),
         (on - base) / base
     );
-    programs();
-}
-
-/// What the kernel measures of each program while the bytes go back and forth.
-fn programs() {
-    let port = free_port();
-    let _running = agent(ON, port, &["--bpf-stats"]);
-    switch_ns();
-    // The statistics of the last switches come with the next collection.
-    thread::sleep(Duration::from_secs(2));
-    let metrics = scrape(port, "/metrics");
-    let value = |name: &str, program: &str| {
-        let sample = format!("{name}{{program=\"{program}\"}} ");
-        let mut lines = metrics
-            .lines()
-            .filter_map(|line| line.strip_prefix(&sample));
-        lines.next().and_then(|value| value.parse::<f64>().ok())
-    };
-    for program in ["sched_switch", "sched_wakeup"] {
-        let runs = value("monitoring_agent_bpf_runs_total", program);
-        let seconds = value("monitoring_agent_bpf_run_seconds_total", program);
-        if let (Some(runs), Some(seconds)) = (runs, seconds) {
-            println!(
-                "  {program}: {:.0} ns a run, of {runs} runs",
-                seconds / runs * 1e9
-            );
-        }
-    }
-    println!();
-}
-
-/// The agent with these kernel families and no other.
-fn agent(families: &str, port: u16, more: &[&str]) -> Running {
-    let others = ["syscalls = false", "block = false", "net = false"];
-    let sections = families.lines().chain(others).map(|family| {
-        let (name, enabled) = family.split_once(" = ").expect("a name and a value");
-        format!("[sources.{name}]\nenabled = {enabled}\n")
+    print_run_times(&ON, || {
+        switch_ns();
     });
-    let config: String = sections.collect();
-    let file = tempfile::NamedTempFile::new().expect("a temporary file");
-    fs::write(file.path(), config).expect("write the configuration");
-    let path = file.path().to_str().expect("a path in UTF-8");
-    let arguments = ["--config", path, "--collection-interval", "1s"];
-    // It has read its configuration once it is ready.
-    Running::agent(port, &[&arguments, more].concat())
 }
 
 /// CPU time of one switch, with what two threads do to cause it.

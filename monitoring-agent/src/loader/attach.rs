@@ -53,11 +53,10 @@ pub(super) fn load_and_attach(
         .program_mut(name)
         .ok_or_else(|| anyhow!("the kernel object has no program {name}; build it again"))?;
     if let Attach::Cgroup(_) = attach {
-        let Some(root) = cgroup::root()? else {
-            let why = "no cgroup v2 hierarchy is mounted";
-            return Ok(Err(format!("program {name}: {why}")));
+        return match cgroup::root() {
+            Ok(root) => outcome(name, at_cgroup(program, root)),
+            Err(why) => Ok(Err(format!("program {name}: {why}"))),
         };
-        return outcome(name, at_cgroup(program, root));
     }
     let attached = match (attach, program) {
         (Attach::RawTracepoint(_, tracepoint), Program::RawTracePoint(program)) => program

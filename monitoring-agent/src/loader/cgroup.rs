@@ -1,42 +1,63 @@
 //! Where the cgroup v2 hierarchy is mounted, for programs that attach to its root.
 
 use std::{
+    ffi::OsStr,
     fs::{self, File},
-    path::Path,
+    os::unix::ffi::OsStrExt as _,
+    path::PathBuf,
 };
 
-use anyhow::Context as _;
+use crate::mount_table::unescape;
 
-/// The root of the hierarchy; `None` where none is mounted. In a container with a cgroup namespace
-/// it is the container's own, and its programs see nothing else.
-pub(super) fn root() -> anyhow::Result<Option<File>> {
-    let mounts = fs::read_to_string("/proc/mounts").context("read /proc/mounts")?;
-    let Some(path) = mount_point(&mounts) else {
-        return Ok(None);
-    };
-    let root = File::open(Path::new(path));
-    root.map(Some).with_context(|| format!("open {path}"))
+/// The root of the hierarchy, or why there is none. In a container with a cgroup namespace it is
+/// the container's own, and its programs see nothing else.
+pub(super) fn root() -> Result<File, String> {
+    let table = "/proc/self/mountinfo";
+    let mounts = fs::read(table).map_err(|error| format!("read {table}: {error}"))?;
+    let path = mount_point(&mounts).ok_or("the root of no cgroup v2 hierarchy is mounted")?;
+    File::open(&path).map_err(|error| format!("open {}: {error}", path.display()))
 }
 
-fn mount_point(mounts: &str) -> Option<&str> {
-    mounts.lines().find_map(|line| {
-        let mut fields = line.split(' ');
-        let path = fields.nth(1)?;
-        (fields.next()? == "cgroup2").then_some(path)
+/// Where the whole hierarchy is mounted. Other mounts of it show a part: one cgroup and those below.
+fn mount_point(mounts: &[u8]) -> Option<PathBuf> {
+    let mut lines = mounts.split(|byte| *byte == b'\n');
+    lines.find_map(|line| {
+        // `36 35 98:0 /root /mount/point options optional-fields... - type source options`
+        let mut fields = line.split(|byte| *byte == b' ');
+        let (root, path) = (fields.nth(3)?, fields.next()?);
+        fields.find(|field| *field == b"-")?;
+        let whole = root == b"/" && fields.next()? == b"cgroup2";
+        whole.then(|| PathBuf::from(OsStr::from_bytes(&unescape(path))))
     })
 }
 
 #[cfg(test)]
 mod tests {
-    use super::mount_point;
+    use super::*;
 
     #[test]
-    fn the_second_version_beside_the_first() {
-        let mounts = "tmpfs /sys/fs/cgroup tmpfs rw 0 0\n\
-                      cgroup /sys/fs/cgroup/cpu cgroup rw,cpu 0 0\n\
-                      cgroup2 /sys/fs/cgroup/unified cgroup2 rw 0 0\n";
-        assert_eq!(mount_point(mounts), Some("/sys/fs/cgroup/unified"));
-        assert_eq!(mount_point("cgroup2 /x tmpfs rw 0 0\n"), None);
-        assert_eq!(mount_point(""), None);
+    fn mount_points() {
+        let check = |mounts: &str, want: Option<&str>| {
+            assert_eq!(mount_point(mounts.as_bytes()), want.map(PathBuf::from));
+        };
+        check(
+            "31 23 0:28 / /sys/fs/cgroup rw - tmpfs tmpfs rw\n\
+             32 31 0:29 / /sys/fs/cgroup/cpu rw,relatime shared:9 - cgroup cgroup rw,cpu\n\
+             41 31 0:38 / /sys/fs/cgroup/unified rw shared:4 master:2 - cgroup2 cgroup2 rw\n",
+            Some("/sys/fs/cgroup/unified"),
+        );
+        // A part of the hierarchy that is mounted before the whole of it.
+        check(
+            "30 23 0:27 /machine /mnt/part rw - cgroup2 none rw\n\
+             31 23 0:27 / /sys/fs/cgroup rw - cgroup2 none rw\n",
+            Some("/sys/fs/cgroup"),
+        );
+        check("30 23 0:27 /machine /mnt/part rw - cgroup2 none rw\n", None);
+        check("30 23 0:27 /.. /sys/fs/cgroup rw - cgroup2 none rw\n", None);
+        check("31 23 0:27 / /a\\040b rw - cgroup2 none rw\n", Some("/a b"));
+        check("31 23 0:27 / /x rw - tmpfs cgroup2 rw\n", None);
+        check("31 23 0:27 / /x rw -", None);
+        check("31 23 0:27 /", None);
+        check("", None);
     }
 }

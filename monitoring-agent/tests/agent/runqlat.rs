@@ -2,18 +2,25 @@
 //! its own.
 
 use std::{
+    fs,
     io::Read as _,
-    process::{Command, Stdio},
+    process::{ChildStdout, Command, Stdio},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering::Relaxed},
+        mpsc,
     },
     thread,
 };
 
-use crate::process::{Agent, Running, sum};
+use crate::{
+    poll::{PATIENCE, poll_until},
+    process::{Agent, Running, sum},
+};
 
-const THREADS: usize = 4;
+/// Two threads have each of these CPUs to share, so that they wait on a node of any size.
+const CPUS: [usize; 2] = [0, 1];
+const THREADS: usize = 2 * CPUS.len();
 
 /// Seconds that runqlat counts for.
 const SECONDS: &str = "5";
@@ -27,9 +34,12 @@ struct Load {
 impl Load {
     fn start() -> Self {
         let stop = Arc::new(AtomicBool::new(false));
-        let threads = (0..THREADS).map(|_| {
+        let threads = (0..THREADS).map(|thread| {
             let stop = Arc::clone(&stop);
-            thread::spawn(move || while !stop.load(Relaxed) {})
+            thread::spawn(move || {
+                pin(CPUS[thread % CPUS.len()]);
+                while !stop.load(Relaxed) {}
+            })
         });
         let threads = threads.collect();
         Self { stop, threads }
@@ -43,6 +53,50 @@ impl Drop for Load {
             let _ = thread.join();
         }
     }
+}
+
+/// Keeps the calling thread on one CPU.
+fn pin(cpu: usize) {
+    // SAFETY: the set is a plain bit field, and the CPU is within it.
+    let result = unsafe {
+        let mut set = std::mem::zeroed::<libc::cpu_set_t>();
+        libc::CPU_SET(cpu, &mut set);
+        libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &raw const set)
+    };
+    assert_eq!(result, 0, "CPU {cpu}: {}", std::io::Error::last_os_error());
+}
+
+/// Waits until runqlat has attached its programs.
+fn wait_for_links(tool: &Running) {
+    let folder = format!("/proc/{}/fd", tool.child.id());
+    let links = || {
+        let descriptors = fs::read_dir(&folder).unwrap().map_while(Result::ok);
+        let targets = descriptors.filter_map(|entry| fs::read_link(entry.path()).ok());
+        let names = targets.map(|target| target.display().to_string());
+        names.filter(|name| name == LINK).count()
+    };
+    poll_until("runqlat has attached its programs", || {
+        (links() >= HOOKS).then_some(())
+    });
+}
+
+/// What the descriptor of an attached program refers to.
+const LINK: &str = "anon_inode:bpf_link";
+
+/// Hooks of runqlat: `sched_wakeup`, `sched_wakeup_new`, `sched_switch`.
+const HOOKS: usize = 3;
+
+/// All that a program writes until it ends.
+fn output_of(mut stdout: ChildStdout) -> String {
+    let (send, received) = mpsc::channel();
+    thread::spawn(move || {
+        let mut text = String::new();
+        // Nobody listens any more after the deadline.
+        let _ = send.send(stdout.read_to_string(&mut text).map(|_| text));
+    });
+    let text = received.recv_timeout(PATIENCE);
+    let text = text.expect("runqlat ends when it has counted for long enough");
+    text.expect("runqlat writes text")
 }
 
 /// A bucket: above, up to, how many. In seconds.
@@ -109,12 +163,10 @@ fn waits_agree_with_runqlat() {
     let _load = Load::start();
     let mut command = Command::new("/usr/sbin/runqlat");
     let mut runqlat = Running::start(command.args([SECONDS, "1"]).stdout(Stdio::piped()));
-    let mut output = runqlat.child.stdout.take().unwrap();
+    let output = runqlat.child.stdout.take().unwrap();
+    wait_for_links(&runqlat);
     let before = agent.fresh_metrics();
-    let mut text = String::new();
-    output
-        .read_to_string(&mut text)
-        .expect("runqlat writes text");
+    let text = output_of(output);
     let after = agent.fresh_metrics();
     let (ours, theirs) = (ours(&before, &after), theirs(&text));
     for share in [0.5, 0.99] {

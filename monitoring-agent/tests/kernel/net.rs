@@ -66,7 +66,20 @@ fn histogram(batch: &Batch, name: &str, labels: &[(&str, &str)]) -> (u64, f64) {
     })
 }
 
-/// Whether this kernel tells of messages. Older ones have none of their metrics.
+/// Whether the kernel itself has all hooks that tell of messages, by its list of symbols.
+fn kernel_tells_of_messages() -> bool {
+    let symbols = std::fs::read_to_string("/proc/kallsyms").unwrap();
+    let has = |hook: &&str| {
+        let name = format!("__traceiter_{hook}");
+        let mut names = symbols
+            .lines()
+            .filter_map(|line| line.split_whitespace().nth(2));
+        names.any(|symbol| symbol == name)
+    };
+    MESSAGE_HOOKS.iter().all(has)
+}
+
+/// Whether a node tells of messages. On older kernels there are none of their metrics.
 fn tells_of_messages(batch: &Batch) -> bool {
     let mut programs = batch.programs.iter();
     let tells = programs.any(|program| program.name == "sock_send_length");

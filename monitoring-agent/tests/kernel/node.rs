@@ -56,7 +56,8 @@ impl Node {
         Self::made(names, limits, &[], change)
     }
 
-    fn made(
+    /// All of these at once.
+    pub(crate) fn made(
         names: &[&str],
         limits: &[(&'static str, u32)],
         hidden: &'static [&'static str],

@@ -3,21 +3,32 @@
 use std::{fs, time::Duration};
 
 use super::Namespace;
+use crate::poll::poll_until;
 
-/// Segments that the node's TCP sent again, by the kernel's own count. nstat says the same.
+/// Segments that the node's TCP sent again, by the kernel's own count. nstat says the same, once
+/// nothing is sent again between the two looks.
 pub(crate) fn retransmitted(node: &Namespace) -> u64 {
+    poll_until("the kernel and nstat agree", || {
+        let count = in_snmp(node);
+        (in_nstat(node) == count).then_some(count)
+    })
+}
+
+fn in_snmp(node: &Namespace) -> u64 {
     let text = node.within(|| fs::read_to_string("/proc/thread-self/net/snmp").unwrap());
     let mut lines = text.lines().filter_map(|line| line.strip_prefix("Tcp: "));
     let (names, values) = (lines.next().unwrap(), lines.next().unwrap());
     let mut pairs = names.split(' ').zip(values.split(' '));
     let (_, value) = pairs.find(|(name, _)| *name == "RetransSegs").unwrap();
-    let value = value.parse().unwrap();
+    value.parse().unwrap()
+}
+
+fn in_nstat(node: &Namespace) -> u64 {
     // Without a history, which would be a file.
-    let nstat = node.output("nstat", &["-asz", "TcpRetransSegs"]);
-    let mut fields = nstat.lines().last().unwrap().split_whitespace();
-    assert_eq!(fields.next(), Some("TcpRetransSegs"), "{nstat}");
-    assert_eq!(fields.next().unwrap().parse(), Ok(value), "{nstat}");
-    value
+    let text = node.output("nstat", &["-asz", "TcpRetransSegs"]);
+    let mut fields = text.lines().last().unwrap().split_whitespace();
+    assert_eq!(fields.next(), Some("TcpRetransSegs"), "{text}");
+    fields.next().unwrap().parse().unwrap()
 }
 
 /// The smoothed round-trip time of each of the node's open connections, by ss, ascending.

@@ -3,6 +3,8 @@
 
 use std::{collections::HashSet, ffi::OsStr, os::unix::ffi::OsStrExt as _, path::PathBuf};
 
+use crate::mount_table::unescape;
+
 /// A mount, with the labels under which it is exported.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Mount {
@@ -61,30 +63,6 @@ fn parse_mount(line: &[u8]) -> Option<Mount> {
         mountpoint: String::from_utf8_lossy(&path).into_owned(),
         path: OsStr::from_bytes(&path).into(),
     })
-}
-
-/// Space, tab, newline, backslash and `#` are written as `\` and three octal digits.
-fn unescape(field: &[u8]) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(field.len());
-    let mut rest = field;
-    while let Some((&byte, tail)) = rest.split_first() {
-        match tail {
-            [
-                high @ b'0'..=b'3',
-                middle @ b'0'..=b'7',
-                low @ b'0'..=b'7',
-                after @ ..,
-            ] if byte == b'\\' => {
-                bytes.push((high - b'0') << 6 | (middle - b'0') << 3 | (low - b'0'));
-                rest = after;
-            }
-            _ => {
-                bytes.push(byte);
-                rest = tail;
-            }
-        }
-    }
-    bytes
 }
 
 /// Types that hold no data of their own, and container layers; `node_exporter` 1.5's default.
@@ -236,18 +214,6 @@ mod tests {
             let (mounts, _) = parse(table.as_bytes());
             let distinct: HashSet<_> = mounts.iter().map(labels).collect();
             prop_assert_eq!(distinct.len(), mounts.len());
-        }
-
-        #[test]
-        fn unescapes_what_the_kernel_escapes(name: Vec<u8>) {
-            let escaped: Vec<u8> = name
-                .iter()
-                .flat_map(|byte| match byte {
-                    b' ' | b'\t' | b'\n' | b'\\' | b'#' => format!("\\{byte:03o}").into_bytes(),
-                    _ => vec![*byte],
-                })
-                .collect();
-            prop_assert_eq!(unescape(&escaped), name);
         }
     }
 }

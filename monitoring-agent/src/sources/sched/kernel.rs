@@ -2,23 +2,14 @@
 //! the calls that wait for a futex. Knows no metric.
 
 use anyhow::Context as _;
-#[cfg(target_arch = "aarch64")]
-use syscalls::{aarch64::Sysno as Native, arm::Sysno as Compat};
-#[cfg(target_arch = "x86_64")]
-use syscalls::{x86::Sysno as Compat, x86_64::Sysno as Native};
 use tracing::warn;
 
 use crate::{
     loader,
     offsets::{ABSENT, Offsets},
     source::StartError,
+    system_calls::{Compat, NUMBER_FIELD, Native},
 };
-
-/// Where `pt_regs` keeps the number of the running call.
-#[cfg(target_arch = "x86_64")]
-const CALL_FIELD: &str = "orig_ax";
-#[cfg(target_arch = "aarch64")]
-const CALL_FIELD: &str = "syscallno";
 
 /// The stack pointer, which tells workers that the kernel makes in a process: x86-64 gives them a
 /// copy of their maker's registers without it. arm64 gives them zeros.
@@ -57,10 +48,10 @@ pub(super) fn globals(offsets: &mut Offsets) -> Result<Vec<(&'static str, Vec<u3
     // Both are in one word of flags, which is read once.
     let frozen = bit(offsets, "frozen")?.filter(|(word, _)| *word == offset);
     let frozen = frozen.map_or(0, |(_, mask)| mask);
-    let call = loader::field(offsets, "pt_regs", CALL_FIELD)?;
+    let call = loader::field(offsets, "pt_regs", NUMBER_FIELD)?;
     if call == ABSENT {
         warn!(
-            "this kernel does not say where pt_regs.{CALL_FIELD} is: waits for a futex count as sleep"
+            "this kernel does not say where pt_regs.{NUMBER_FIELD} is: waits for a futex count as sleep"
         );
     }
     let stack = match STACK_FIELD {

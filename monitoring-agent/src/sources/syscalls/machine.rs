@@ -5,15 +5,12 @@ use std::borrow::Cow;
 
 use monitoring_common::syscalls::{COMPAT, INVALID};
 use syscalls::Errno;
-#[cfg(target_arch = "aarch64")]
-use syscalls::{aarch64::Sysno as Native, arm::Sysno as Compat};
-#[cfg(target_arch = "x86_64")]
-use syscalls::{x86::Sysno as Compat, x86_64::Sysno as Native};
 
 use crate::{
     loader,
     offsets::{ABSENT, Offsets},
     source::StartError,
+    system_calls::{Compat, NUMBER_FIELD, Native},
 };
 
 /// Where `task_struct` tells that a call is a 32-bit one, and by which bit: `TS_COMPAT` of
@@ -23,12 +20,6 @@ const COMPAT_FIELD: (&str, u32) = ("thread_info.status", 0x0002);
 /// `TIF_32BIT` of `arch/arm64/include/asm/thread_info.h`.
 #[cfg(target_arch = "aarch64")]
 const COMPAT_FIELD: (&str, u32) = ("thread_info.flags", 1 << 22);
-
-/// Where `pt_regs` keeps the number of the running call.
-#[cfg(target_arch = "x86_64")]
-const NUMBER_FIELD: &str = "orig_ax";
-#[cfg(target_arch = "aarch64")]
-const NUMBER_FIELD: &str = "syscallno";
 
 /// The calls that return a second time, in the child.
 #[cfg(target_arch = "x86_64")]

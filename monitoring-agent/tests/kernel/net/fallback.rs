@@ -111,3 +111,9 @@ fn peers_by_packet() {
     let mut node = Node::lacking(MESSAGE_HOOKS, &["process", SOURCE], peers::configure);
     peers::bytes_and_round_trips_of_each(&mut node);
 }
+
+#[test]
+fn a_network_of_all_ipv6_addresses_by_packet() {
+    let mut node = Node::lacking(MESSAGE_HOOKS, &["process", SOURCE], peers::all_of_ipv6);
+    peers::ipv4_is_not_in_ipv6(&mut node);
+}

@@ -1,19 +1,28 @@
 //! Full maps: what does not fit is counted as lost, and nothing else is wrong.
 
-use std::{io::Write as _, os::fd::AsRawFd as _};
+use std::{
+    io::Write as _,
+    net::{Ipv4Addr, UdpSocket},
+    os::fd::AsRawFd as _,
+};
 
 use super::{
-    SOURCE, bytes, connections,
+    MESSAGE_HOOKS, SOURCE, bytes, connections, kernel_tells_of_messages,
     peers::{NEAR, configure, exchange, peer_bytes},
     tells_of_messages,
     wire::{receive_all, tcp_pair, unix_pair},
 };
 use crate::node::{ME, Node, losses};
 
+/// An agent's element is past the end of the array of traffic.
+const NO_ROOM: [(&str, u32); 1] = [("TRAFFIC", 1)];
+
 #[test]
 fn an_agent_without_a_place() {
-    let mut node = Node::with_limits(&["process", SOURCE], &[("TRAFFIC", 1)]);
+    let mut node = Node::with_limits(&["process", SOURCE], &NO_ROOM);
     if !tells_of_messages(&node.collect(SOURCE)) {
+        // The test below is the one for such a kernel.
+        assert!(!kernel_tells_of_messages());
         return;
     }
     let (left, right) = unix_pair(libc::SOCK_STREAM);
@@ -25,6 +34,26 @@ fn an_agent_without_a_place() {
     let batch = node.collect(SOURCE);
     assert_eq!(losses(&batch), [("totals_full", 51)]);
     assert_eq!(bytes(&batch, ME, "unix", "transmit"), 0);
+}
+
+#[test]
+fn an_agent_without_a_place_by_packet() {
+    let names = ["process", SOURCE];
+    let mut node = Node::made(&names, &NO_ROOM, MESSAGE_HOOKS, |_| {});
+    assert!(!tells_of_messages(&node.collect(SOURCE)));
+    let receiver = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let sender = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let to = receiver.local_addr().unwrap();
+    for _ in 0..50 {
+        sender.send_to(&[1; 20], to).unwrap();
+        receiver.recv(&mut [0; 20]).unwrap();
+    }
+    let batch = node.collect(SOURCE);
+    // Each packet is sent, and received.
+    assert_eq!(losses(&batch), [("totals_full", 100)]);
+    for direction in ["transmit", "receive"] {
+        assert_eq!(bytes(&batch, ME, "udp", direction), 0, "{direction}");
+    }
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{
-    SOURCE, bytes, loopback_bytes, messages,
+    SOURCE, bytes, kernel_tells_of_messages, loopback_bytes, messages,
     second::{self, SECOND},
     tells_of_messages,
     wire::{
@@ -57,10 +57,13 @@ fn every_way(node: &mut Node, protocol: &str, from: RawFd, to: RawFd) {
     assert_eq!(losses(&node.collect(SOURCE)), []);
 }
 
-/// A node, if its kernel tells of messages; `fallback` tests the others.
+/// A node, if its kernel has hooks for messages, and then it tells of them; `fallback` tests what
+/// the others count instead.
 fn node_with_messages() -> Option<Node> {
     let mut node = Node::start(&["process", SOURCE]);
-    tells_of_messages(&node.collect(SOURCE)).then_some(node)
+    let tells = tells_of_messages(&node.collect(SOURCE));
+    assert_eq!(tells, kernel_tells_of_messages());
+    tells.then_some(node)
 }
 
 #[test]
@@ -173,6 +176,7 @@ fn two_agents_are_told_apart() {
         bytes(&after, agent, "tcp", direction) - bytes(&before, agent, "tcp", direction)
     };
     if !tells_of_messages(&after) {
+        assert!(!kernel_tells_of_messages());
         // By packet, everything is the connection's owner's.
         assert_eq!(delta(SECOND, "transmit") + delta(SECOND, "receive"), 0);
         assert_eq!(delta(ME, "transmit"), 5_300);

@@ -80,6 +80,32 @@ fn bytes_and_round_trips() {
     bytes_and_round_trips_of_each(&mut node);
 }
 
+/// The peer behind a default route has no IPv4 traffic.
+pub(super) fn all_of_ipv6(config: &mut Config) {
+    configure(config);
+    let everything = PeerNetwork {
+        address: IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+        prefix_length: 0,
+    };
+    config.peers[2].addresses = vec![everything];
+}
+
+pub(super) fn ipv4_is_not_in_ipv6(node: &mut Node) {
+    exchange(IpAddr::V4(Ipv4Addr::LOCALHOST), 5_000, 5_000);
+    exchange(NEAR, 300, 20);
+    exchange(SIX, 1_000, 500);
+    let batch = node.collect(SOURCE);
+    assert_eq!(losses(&batch), []);
+    assert_eq!(peer_bytes(&batch, "near"), [300, 20]);
+    assert_eq!(peer_bytes(&batch, "six"), [1_500, 1_500]);
+}
+
+#[test]
+fn a_network_of_all_ipv6_addresses() {
+    let mut node = Node::with(&["process", SOURCE], all_of_ipv6);
+    ipv4_is_not_in_ipv6(&mut node);
+}
+
 #[test]
 fn datagrams_of_connected_sockets() {
     let mut node = Node::with(&["process", SOURCE], configure);

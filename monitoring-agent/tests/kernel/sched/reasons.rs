@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{
-    HELD, Look, ROUNDING, assert_grew, node, wait_for,
+    HELD, Look, ROUNDING, Watched, assert_grew, node, wait_for,
     worker::{NAPS, Task, Worker},
 };
 use crate::{
@@ -160,7 +160,7 @@ struct Sum {
 
 /// Lets workers go on with what they do. CPU times are read after the first look and before the
 /// last one, so that the time that it takes to look can be told.
-fn over_time(node: &mut Node, workers: &[Worker]) -> Sum {
+fn over_time(node: &mut Watched, workers: &[Worker]) -> Sum {
     let cpu = || workers.iter().map(Worker::cpu_seconds).sum::<f64>();
     let first = Look::at(node);
     let (begun, before, stolen) = (Instant::now(), cpu(), stolen_seconds());

@@ -40,7 +40,7 @@ fn compare(workers: usize, tasks: &[Task]) -> [u64; 2] {
 
 /// Each wait is in the histogram, or its beginning or end is counted as not seen.
 fn assert_waits(ours: u64, theirs: u64, look: &Look) {
-    let unseen = look.unseen();
+    let unseen = look.lost();
     assert!(
         ours <= theirs && ours + unseen >= theirs,
         "{ours} waits and {unseen} unseen of {theirs}"

@@ -1,14 +1,12 @@
 //! What a socket says of itself. Knows no maps and no agents.
 
-use core::ptr;
-
 use aya_ebpf::{
     Global,
     cty::c_void,
     helpers::generated::{bpf_skc_to_tcp_sock, bpf_sock_from_file},
 };
 use monitoring_common::net::protocol;
-use monitoring_ebpf::ABSENT;
+use monitoring_ebpf::{ABSENT, object::Object};
 
 /// Offsets in `struct sock`.
 #[unsafe(no_mangle)]
@@ -86,11 +84,11 @@ pub(crate) struct Facts {
 
 /// A socket that the verifier knows as one: an argument of a program, or an open file's.
 #[derive(Clone, Copy)]
-pub(crate) struct Socket(*mut c_void);
+pub(crate) struct Socket(Object);
 
 impl Socket {
     pub(crate) fn from_argument(socket: *mut c_void) -> Self {
-        Self(socket)
+        Self(Object::from_argument(socket))
     }
 
     /// The socket behind an open file, `None` when it is another kind of file. Since 5.11.
@@ -101,20 +99,17 @@ impl Socket {
         if socket.is_null() {
             return None;
         }
-        // SAFETY: the verifier admits only a read of a whole field.
-        let sk: *mut c_void =
-            unsafe { ptr::read_volatile(socket.byte_add(SOCKET_SK.load() as usize).cast()) };
-        (!sk.is_null()).then_some(Self(sk))
+        let sk: *mut c_void = Object::from_argument(socket).read(SOCKET_SK.load());
+        (!sk.is_null()).then(|| Self::from_argument(sk))
     }
 
     pub(crate) fn as_ptr(self) -> *mut c_void {
-        self.0
+        self.0.as_ptr()
     }
 
     #[inline(always)]
     fn read<T: Copy>(self, offset: u32) -> T {
-        // SAFETY: the verifier knows the pointer's BTF type and admits only reads inside a field.
-        unsafe { ptr::read_volatile(self.0.byte_add(offset as usize).cast()) }
+        self.0.read(offset)
     }
 
     #[inline(always)]
@@ -230,8 +225,8 @@ impl Socket {
     #[inline(always)]
     pub(crate) fn tcp(self) -> Option<TcpSocket> {
         // SAFETY: the verifier knows the pointer as a socket.
-        let tcp = unsafe { bpf_skc_to_tcp_sock(self.0) };
-        (!tcp.is_null()).then(|| TcpSocket(Self(tcp.cast())))
+        let tcp = unsafe { bpf_skc_to_tcp_sock(self.as_ptr()) };
+        (!tcp.is_null()).then(|| TcpSocket(Self::from_argument(tcp.cast())))
     }
 }
 

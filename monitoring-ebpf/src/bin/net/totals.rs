@@ -45,7 +45,7 @@ static TRAFFIC: PerCpuArray<Traffic, MAX_TOTALS> = PerCpuArray::new();
 #[btf_map]
 static TCP: PerCpuArray<Tcp, MAX_TOTALS> = PerCpuArray::new();
 
-/// Peers' numbers by network; filled by the agent when it starts.
+/// Peers by network, as in `SocketState::peer`; filled by the agent when it starts.
 #[btf_map]
 static PEER_OF: LpmTrie<Address, u32, MAX_NETWORKS> = LpmTrie::new();
 
@@ -142,7 +142,7 @@ pub(crate) fn find_peer(address: &Words) -> u16 {
     // SAFETY: both are 16 bytes, and every pattern of them is a value.
     let bytes = unsafe { core::mem::transmute::<Words, Address>(*address) };
     let key = Key::new(128, bytes);
-    PEER_OF.get(&key).map_or(NO_PEER, |peer| *peer as u16 + 1)
+    PEER_OF.get(&key).map_or(NO_PEER, |peer| *peer as u16)
 }
 
 #[inline(always)]
