@@ -13,8 +13,9 @@ use anyhow::{Context as _, Result, bail};
 use crate::command::{command, succeeded};
 
 /// What the kernel suite needs and Debian's kernels have as modules: disks over files that a test
-/// serves, and IPv6. A name that a kernel has no module of is built into it.
-const WANTED: [&str; 3] = ["fuse", "ipv6", "loop"];
+/// serves, a scheduler that merges their requests, and IPv6. A name that a kernel has no module of is
+/// built into it.
+const WANTED: [&str; 4] = ["fuse", "ipv6", "loop", "mq_deadline"];
 
 /// The folder beside the kernel, and in the guest.
 const FOLDER: &str = "modules";
