@@ -14,12 +14,13 @@ use crate::command::{command, succeeded};
 
 /// What the kernel suite needs and Debian's kernels have as modules. A name that a kernel has no
 /// module of is built into it, or its tests say what they miss.
-const WANTED: [&str; 12] = [
+const WANTED: [&str; 13] = [
     "act_bpf",
     "cls_bpf",
     "fuse",
     "ipv6",
     "loop",
+    "mq_deadline",
     "sch_ingress",
     "sch_netem",
     "sch_tbf",
