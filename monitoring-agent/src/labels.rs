@@ -165,14 +165,21 @@ impl Labels {
     /// The kernel does so itself at the end of a process. This is for those that ended while it
     /// did not look, or just before they were labelled.
     pub fn sweep(&self) -> anyhow::Result<u64> {
-        let mut maps = lock(&self.maps);
-        let Some(maps) = &mut *maps else { return Ok(0) };
+        let labels = match &mut *lock(&self.maps) {
+            Some(maps) => maps.all()?,
+            None => return Ok(0),
+        };
         let mut alive = 0;
-        for (pid, label) in maps.all()? {
+        for (pid, label) in labels {
             if identity::started_ticks(pid) == Some(label.started_ticks) {
                 alive += 1;
-            } else {
-                // A process that ended needs no epoch: none of its tasks will ask again.
+                continue;
+            }
+            // The number may be another process's by now. One that ended needs no epoch: none of
+            // its tasks will ask again.
+            if let Some(maps) = &mut *lock(&self.maps)
+                && maps.get(pid) == Some(label)
+            {
                 maps.remove(pid)?;
             }
         }

@@ -127,7 +127,7 @@ pub mod lost {
     /// Too many processes wait for the agent's look into /proc.
     pub const PENDING_FULL: u32 = 2;
     /// More tasks than `usage::MAX_TASKS`: the CPU time of one counts under the rest of the node,
-    /// and only when it has ended.
+    /// and only when it has ended. Counted at each collection until then.
     pub const TASKS_FULL: u32 = 3;
     /// The reasons' label values, by slot.
     pub const REASONS: [&str; 4] = ["ring_full", "labels_full", "pending_full", "tasks_full"];
