@@ -18,7 +18,7 @@ use tracing::{info, warn};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    limit_arenas();
+    keep_memory_small();
     match run(&cli) {
         Ok(code) => code,
         Err(error) => {
@@ -86,11 +86,18 @@ fn with_notes(loaded: config::Loaded) -> Config {
     loaded.config
 }
 
+/// Largest block that comes out of an arena. A block above it is given back to the node as soon as
+/// it is free. This is the allocator's own value at first; unless it is set, one large block that is
+/// freed makes it larger, and what loading needs for a moment would stay for good.
+#[cfg(target_env = "gnu")]
+const LARGEST_IN_ARENA: libc::c_int = 128 * 1024;
+
 /// Threads of sources allocate little; an arena for each would keep memory apart and unused.
-fn limit_arenas() {
+fn keep_memory_small() {
     #[cfg(target_env = "gnu")]
-    // SAFETY: sets a parameter of the allocator before any other thread exists.
+    // SAFETY: sets parameters of the allocator before any other thread exists.
     unsafe {
         libc::mallopt(libc::M_ARENA_MAX, 2);
+        libc::mallopt(libc::M_MMAP_THRESHOLD, LARGEST_IN_ARENA);
     }
 }
