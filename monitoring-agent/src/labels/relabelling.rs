@@ -33,9 +33,6 @@ const CGROUPS: usize = 1024;
 pub struct Answer {
     /// The agent that the execution counts under.
     pub agent: AgentId,
-    /// The watched agent that the process became one of by this look at it. The kernel counts
-    /// those that it labels by itself.
-    pub joined: Option<AgentId>,
     /// Whether the process has ended, and the event of that is on its way.
     pub end_follows: bool,
 }
@@ -50,8 +47,6 @@ pub(super) struct Relabelling<'a> {
     rules: Rules,
     identities: Identities,
     changed: bool,
-    /// The process that was labelled last, and as whose.
-    last: Option<(u32, AgentId)>,
 }
 
 /// What became of a label that was to be set.
@@ -81,7 +76,6 @@ impl<'a> Relabelling<'a> {
             rules,
             labels,
             changed: false,
-            last: None,
         }
     }
 
@@ -119,7 +113,6 @@ impl<'a> Relabelling<'a> {
         let look = self.identities.read(event.pid);
         let look = look.filter(|look| look.started_ticks == event.started_ticks);
         let ends = look.is_some_and(|look| look.ended);
-        let gone = ends || look.is_none();
         let identity = look.and_then(|look| told.complete(look));
         let agent = match (identity, ends) {
             (Some(identity), false) => {
@@ -140,10 +133,9 @@ impl<'a> Relabelling<'a> {
             (_, ends) => {
                 let alive = look.is_some() && !ends;
                 let agent = told.decide(&self.rules, cgroups.0.get(&event.key.css_set), event);
-                if alive {
-                    // It has executed something else by now: the label is that one's.
-                    self.relabel_from(event.pid);
-                } else if ends && self.awaits(event) {
+                // Where it has executed something else by now, the label is that one's, which the
+                // kernel sets or asks about.
+                if !alive && ends && self.awaits(event) {
                     // Its end may still be to be counted, by its label.
                     self.set(event.pid, found, agent, event.started_ticks);
                 }
@@ -156,18 +148,8 @@ impl<'a> Relabelling<'a> {
             }
             _ => true,
         };
-        let labelled = self.last.filter(|(pid, _)| *pid == event.pid);
-        let joined = match labelled {
-            Some((_, agent)) => Some(agent),
-            // It ends or has gone, so that there was nothing to label.
-            None if gone && event.uncounted != 0 => {
-                Some(agent).filter(|agent| u32::from(*agent) != event.agent)
-            }
-            None => None,
-        };
         Ok(Answer {
             agent,
-            joined: joined.filter(|agent| *agent != OTHER),
             end_follows: !settled,
         })
     }
@@ -175,14 +157,12 @@ impl<'a> Relabelling<'a> {
     /// Labels a process anew and, as far as that changes something, those that came from it.
     fn relabel_from(&mut self, pid: u32) {
         self.relabel(pid);
-        let own = self.last;
         let mut waiting = children(pid);
         while let Some(pid) = waiting.pop() {
             if self.relabel(pid) {
                 waiting.extend(children(pid));
             }
         }
-        self.last = own;
     }
 
     fn awaits(&self, event: &Event) -> bool {
@@ -220,7 +200,6 @@ impl<'a> Relabelling<'a> {
             return Set::Lost;
         }
         self.changed = true;
-        self.last = Some((pid, agent));
         Set::Changed
     }
 

@@ -190,9 +190,6 @@ impl Thread {
                             // Its end counts by its label, whatever was known before.
                             self.ending.take(process);
                         }
-                        if let Some(joined) = answer.joined {
-                            self.count(joined, |counts| counts.started += 1);
-                        }
                         answer.agent
                     }
                     Err(error) => {
@@ -205,7 +202,10 @@ impl Thread {
                     }
                 };
                 if event.uncounted != 0 {
-                    self.count(agent, |counts| counts.executed += 1);
+                    self.count(agent, |counts| {
+                        counts.executed += 1;
+                        counts.started += u64::from(agent != before && agent != OTHER);
+                    });
                 }
             }
             EXIT => {
