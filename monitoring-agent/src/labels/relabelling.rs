@@ -131,11 +131,10 @@ impl<'a> Relabelling<'a> {
                 }
             }
             (_, ends) => {
-                let alive = look.is_some() && !ends;
                 let agent = told.decide(&self.rules, cgroups.0.get(&event.key.css_set), event);
                 // Where it has executed something else by now, the label is that one's, which the
                 // kernel sets or asks about.
-                if !alive && ends && self.awaits(event) {
+                if ends && self.awaits(event) {
                     // Its end may still be to be counted, by its label.
                     self.set(event.pid, found, agent, event.started_ticks);
                 }

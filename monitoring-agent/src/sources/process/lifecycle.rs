@@ -9,7 +9,8 @@ use prometheus::proto::MetricFamily;
 use crate::{families::Family, loader::Loaded, per_cpu::PerCpuElements};
 
 const EVENTS_HELP: &str = "Events in the lives of processes. start: a process became the agent's, \
-                           forked by one of its processes or turned into one by what it executed; \
+                           forked by one of its processes or turned into one by what it executed \
+                           (one that executes twice within a millisecond may be missing); \
                            exec: it executed a program; exit: it ended; crash: a signal other \
                            than SIGHUP, SIGINT and SIGTERM ended it; oom_kill: the kernel killed \
                            it for lack of memory. Ends are in exit and, where they apply, in \
