@@ -4,3 +4,6 @@
 //! crate is for applications that want to say more than the kernel can see.
 
 #![deny(missing_docs)]
+
+#[cfg(feature = "gpu")]
+pub mod gpu;
