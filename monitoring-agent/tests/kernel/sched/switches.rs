@@ -55,11 +55,9 @@ fn sleeps_are_voluntary() {
 
 #[test]
 fn yields_are_involuntary() {
-    let [_, involuntary] = compare(2, &[Task::Yields]);
-    assert!(
-        involuntary > 0,
-        "two workers on one CPU yield to each other"
-    );
+    // On a busy machine, one may have done all of its yields before the other begins.
+    let yielded = (0..20).any(|_| compare(2, &[Task::Yields])[1] > 0);
+    assert!(yielded, "two workers on one CPU yield to each other");
 }
 
 #[test]
