@@ -20,7 +20,10 @@ use attach::{lacking, load_and_attach};
 use aya::{
     Ebpf, EbpfError, EbpfLoader, VerifierLogLevel,
     maps::{Map, MapData, MapError},
-    programs::Iter,
+    programs::{
+        Iter, UProbe,
+        uprobe::{UProbeAttachLocation, UProbeAttachPoint, UProbeLink, UProbeScope},
+    },
 };
 use monitoring_common::agents::{AGENT_OF, LABEL_EPOCH};
 
@@ -82,6 +85,27 @@ impl Loaded {
     pub fn is_attached(&self, program: &str) -> bool {
         let mut programs = self.programs.iter();
         programs.any(|(name, attached)| *name == program && attached.is_ok())
+    }
+
+    /// Attaches a program to the function at an offset of a file, in all processes that map it. The
+    /// cookie is what the program is told about the place.
+    pub fn attach_to_function(
+        &mut self,
+        program: &str,
+        file: &Path,
+        offset: u64,
+        cookie: u64,
+    ) -> anyhow::Result<UProbeLink> {
+        let context = || format!("attach {program} to {} at {offset:#x}", file.display());
+        let found = self.ebpf.program_mut(program).with_context(context)?;
+        let probe: &mut UProbe = found.try_into().with_context(context)?;
+        let point = UProbeAttachPoint {
+            location: UProbeAttachLocation::AbsoluteOffset(offset),
+            cookie: Some(cookie),
+        };
+        let link = probe.attach(point, file, UProbeScope::AllProcesses);
+        let link = link.with_context(context)?;
+        probe.take_link(link).with_context(context)
     }
 
     /// Runs an iterator's program once for each of its objects, and returns what it wrote.

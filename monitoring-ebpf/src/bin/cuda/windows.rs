@@ -1,0 +1,67 @@
+//! From a launch to the end of the wait for it: an upper bound of how long the device worked.
+//!
+//! A window begins with the first launch, on a stream or by a process, that nobody has waited for,
+//! and ends with the next wait for that stream or for the whole device.
+
+use aya_ebpf::{
+    bindings::{BPF_F_NO_PREALLOC, BPF_NOEXIST},
+    btf_maps::HashMap,
+    macros::btf_map,
+};
+use monitoring_common::cuda::{
+    Address, Hook, MAX_WINDOWS, NO_ARGUMENT, Thread, lost::DETAILS_FULL,
+};
+use monitoring_ebpf::{atomic, lost::lost};
+
+use crate::{calls::observe, contexts::address, memory::sums_of};
+
+/// Stands for all streams of a process. No stream has this handle: they are addresses, or 0 to 2.
+const ALL_STREAMS: u64 = u64::MAX;
+
+/// When the first launch of each window was made.
+#[btf_map]
+static WINDOWS: HashMap<Address, u64, MAX_WINDOWS, { BPF_F_NO_PREALLOC as usize }> = HashMap::new();
+
+/// A launch on a stream.
+#[inline(always)]
+pub(crate) fn launched(stream: u64, now_ns: u64) {
+    for window in [stream, ALL_STREAMS] {
+        let key = address(window);
+        // Looked up first, which takes no lock: most windows have begun.
+        if WINDOWS.get_ptr(key).is_none()
+            && WINDOWS.insert(key, now_ns, BPF_NOEXIST.into()).is_err()
+            && WINDOWS.get_ptr(key).is_none()
+        {
+            lost(DETAILS_FULL);
+        }
+    }
+}
+
+/// The end of a wait. Argument: the stream, if only one was waited for.
+#[inline(always)]
+pub(crate) fn waited(hook: Hook, thread: &Thread, left_ns: u64, duration_ns: u64) {
+    let Some(sums) = sums_of(thread) else {
+        return;
+    };
+    // SAFETY: the pointer is to a map's value; only addresses are taken.
+    unsafe { atomic::add(&raw mut (*sums).waited_ns, duration_ns) };
+    let stream = if hook.argument(0) == NO_ARGUMENT {
+        ALL_STREAMS
+    } else {
+        thread.arguments[0]
+    };
+    let key = address(stream);
+    let Some(begun) = WINDOWS.get_ptr(key) else {
+        return;
+    };
+    // SAFETY: what a program has found stays readable while it runs.
+    let begun_ns = unsafe { *begun };
+    // Whoever removes the window has seen its end.
+    if WINDOWS.remove(key).is_ok() {
+        // SAFETY: as above.
+        observe(
+            unsafe { &raw mut (*sums).execution },
+            left_ns.wrapping_sub(begun_ns),
+        );
+    }
+}
