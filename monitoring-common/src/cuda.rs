@@ -17,11 +17,12 @@ pub mod kind {
     pub const GRAPH_LAUNCH: u8 = 3;
     /// Copies. Arguments: bytes, or bytes a row and rows; direction, where it is an argument.
     pub const COPY: u8 = 4;
-    /// Allocates device memory. Arguments: where the pointer is put, size, or size and rows.
+    /// Allocates device memory. Arguments: where the pointer is put; size, or where the bytes of a
+    /// row are put and rows.
     pub const ALLOC: u8 = 5;
     /// Frees device memory. Argument: the pointer.
     pub const FREE: u8 = 6;
-    /// Waits for the device or a stream. Argument: the stream, if only one is waited for.
+    /// Waits for all launches of the process, or of one stream. Argument: the stream.
     pub const SYNC: u8 = 7;
     /// Chooses the thread's device. Argument: its number.
     pub const SET_DEVICE: u8 = 8;
@@ -42,7 +43,7 @@ pub mod kind {
 ///
 /// The agent writes it as the cookie of the attach point (since 5.15); the kernel programs need no
 /// table. Bits 0 to 9: number of the call in the agent's list; 10 to 13: [`kind`]; 14: whether it
-/// is of the driver's library; 16 to 31: four argument positions; 32 to 34: direction of a copy.
+/// waits for the device; 16 to 31: four argument positions; 32 to 34: direction of a copy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Hook(pub u64);
 
@@ -54,10 +55,15 @@ pub const MAX_CALLS: usize = 1 << 10;
 
 impl Hook {
     /// A hook without arguments. `call` is below [`MAX_CALLS`].
-    pub const fn new(call: u16, kind: u8, driver: bool) -> Self {
+    pub const fn new(call: u16, kind: u8) -> Self {
         let call = call as u64 & (MAX_CALLS as u64 - 1);
-        let what = call | ((kind as u64 & 15) << 10) | ((driver as u64) << 14);
-        Self(what | 0xffff << 16)
+        Self(call | ((kind as u64 & 15) << 10) | 0xffff << 16)
+    }
+
+    /// Of a function that returns only when the device has done something.
+    #[must_use]
+    pub const fn that_waits(self) -> Self {
+        Self(self.0 | 1 << 14)
     }
 
     /// With the positions of the arguments that the kind tells of, in its order.
@@ -91,9 +97,9 @@ impl Hook {
         (self.0 >> 10 & 15) as u8
     }
 
-    /// Whether the function is of the driver's library, and not of the runtime's.
+    /// Whether the function returns only when the device has done something.
     #[inline(always)]
-    pub const fn is_driver(self) -> bool {
+    pub const fn waits(self) -> bool {
         self.0 >> 14 & 1 != 0
     }
 
@@ -408,17 +414,18 @@ mod tests {
 
     #[test]
     fn hooks_hold_what_they_are_given() {
-        let hook = Hook::new(1023, kind::COPY, true)
+        let hook = Hook::new(1023, kind::COPY)
+            .that_waits()
             .with_arguments([2, 9, NO_ARGUMENT, 0])
             .with_direction(direction::UNKNOWN);
         assert_eq!(hook.call(), 1023);
         assert_eq!(hook.kind(), kind::COPY);
-        assert!(hook.is_driver());
+        assert!(hook.waits());
         let places = [0, 1, 2, 3].map(|place| hook.argument(place));
         assert_eq!(places, [2, 9, NO_ARGUMENT, 0]);
         assert_eq!(hook.direction(), direction::UNKNOWN);
-        let plain = Hook::new(0, kind::PLAIN, false);
-        assert_eq!((plain.call(), plain.is_driver()), (0, false));
+        let plain = Hook::new(0, kind::PLAIN);
+        assert_eq!((plain.call(), plain.waits()), (0, false));
         assert_eq!(plain.argument(3), NO_ARGUMENT);
     }
 }

@@ -83,11 +83,9 @@ pub(crate) fn graph(thread: &Thread) {
     }
 }
 
-/// A function that tells its name, which is part of the program and stays where it is. Arguments:
-/// the function, the name.
+/// A function that tells its name, which is part of the program and stays where it is.
 #[inline(always)]
-pub(crate) fn register(thread: &Thread) {
-    let [function, name, _, _] = thread.arguments;
+pub(crate) fn register(function: u64, name: u64) {
     if REGISTERED.insert(address(function), name, 0).is_err() {
         lost(DETAILS_FULL);
     }

@@ -62,16 +62,24 @@ fn cuda_enter(ctx: ProbeContext) -> u32 {
         return 0;
     };
     let stack = registers.stack();
+    let hook = hook(ctx.as_ptr());
     if thread.stack != 0 {
-        // Stacks grow downwards: what is called from within the outermost call is below it.
-        if stack < thread.stack {
+        // Stacks grow downwards: what is called from within the outermost call is below it. The
+        // same call is met again where two files turn out to be one, as in two containers of one
+        // image, and have a probe each.
+        if stack < thread.stack || (stack == thread.stack && hook.0 == thread.hook) {
             return 0;
         }
         // That one has not returned, and its frame is gone: it was left by an exception or a jump.
         lost(NO_RETURN);
         calls::count_untimed(Hook(thread.hook), thread.agent);
     }
-    let hook = hook(ctx.as_ptr());
+    if hook.kind() == NAME_FUNCTION {
+        // It calls nothing, and its return tells nothing.
+        let [function, name, _, _] = arguments(registers, hook);
+        launches::register(function, name);
+        return 0;
+    }
     let epoch = label_epoch();
     if thread.epoch != epoch {
         thread.epoch = epoch;
@@ -79,11 +87,9 @@ fn cuda_enter(ctx: ProbeContext) -> u32 {
     }
     thread.stack = stack;
     thread.hook = hook.0;
-    thread.arguments = registers.at([0, 1, 2, 3].map(|place| hook.argument(place)));
-    match hook.kind() {
-        LAUNCH | LAUNCH_EX => launches::entered(hook, thread),
-        NAME_FUNCTION => launches::register(thread),
-        _ => {}
+    thread.arguments = arguments(registers, hook);
+    if matches!(hook.kind(), LAUNCH | LAUNCH_EX) {
+        launches::entered(hook, thread);
     }
     thread.entered_ns = now_ns();
     0
@@ -106,6 +112,9 @@ fn cuda_return(ctx: RetProbeContext) -> u32 {
     let hook = Hook(thread.hook);
     let duration_ns = left_ns.wrapping_sub(thread.entered_ns);
     calls::count(hook, thread.agent, duration_ns);
+    if hook.waits() {
+        windows::waited(thread, duration_ns);
+    }
     let code: u32 = ctx.ret();
     if code != 0 {
         calls::count_error(hook, thread.agent, code);
@@ -113,9 +122,9 @@ fn cuda_return(ctx: RetProbeContext) -> u32 {
     }
     match hook.kind() {
         COPY => memory::copied(hook, thread),
-        ALLOC => memory::allocated(thread),
+        ALLOC => memory::allocated(hook, thread),
         FREE => memory::freed(thread),
-        SYNC => windows::waited(hook, thread, left_ns, duration_ns),
+        SYNC => windows::ended(hook, thread, left_ns),
         GRAPH_LAUNCH => launches::graph(thread),
         SET_DEVICE => contexts::device_chosen(thread),
         SET_CONTEXT => contexts::context_chosen(thread),
@@ -125,6 +134,11 @@ fn cuda_return(ctx: RetProbeContext) -> u32 {
         _ => {}
     }
     0
+}
+
+#[inline(always)]
+fn arguments(registers: Registers, hook: Hook) -> [u64; 4] {
+    registers.at([0, 1, 2, 3].map(|place| hook.argument(place)))
 }
 
 /// What stands at this attach point.

@@ -56,12 +56,17 @@ pub(crate) fn copied(hook: Hook, thread: &Thread) {
     }
 }
 
-/// Arguments: where the pointer was put; bytes, or bytes a row; rows.
+/// Arguments: where the pointer was put; bytes, or where the bytes of a row were put, and rows.
 #[inline(always)]
-pub(crate) fn allocated(thread: &Thread) {
-    let [result, bytes, _, _] = thread.arguments;
+pub(crate) fn allocated(hook: Hook, thread: &Thread) {
+    let [result, bytes, rows, _] = thread.arguments;
     let Some(pointer) = user_word(result) else {
         return;
+    };
+    let bytes = if hook.argument(2) == NO_ARGUMENT {
+        bytes
+    } else {
+        user_word(bytes).unwrap_or(0).wrapping_mul(rows)
     };
     let Some(sums) = sums_of(thread) else {
         return;

@@ -37,14 +37,18 @@ pub(crate) fn launched(stream: u64, now_ns: u64) {
     }
 }
 
-/// The end of a wait. Argument: the stream, if only one was waited for.
+/// A call that returned when the device had done something.
 #[inline(always)]
-pub(crate) fn waited(hook: Hook, thread: &Thread, left_ns: u64, duration_ns: u64) {
-    let Some(sums) = sums_of(thread) else {
-        return;
-    };
-    // SAFETY: the pointer is to a map's value; only addresses are taken.
-    unsafe { atomic::add(&raw mut (*sums).waited_ns, duration_ns) };
+pub(crate) fn waited(thread: &Thread, duration_ns: u64) {
+    if let Some(sums) = sums_of(thread) {
+        // SAFETY: the pointer is to a map's value; only an address is taken.
+        atomic::add(unsafe { &raw mut (*sums).waited_ns }, duration_ns);
+    }
+}
+
+/// The end of a wait for launches. Argument: the stream, if only one was waited for.
+#[inline(always)]
+pub(crate) fn ended(hook: Hook, thread: &Thread, left_ns: u64) {
     let stream = if hook.argument(0) == NO_ARGUMENT {
         ALL_STREAMS
     } else {
@@ -57,11 +61,11 @@ pub(crate) fn waited(hook: Hook, thread: &Thread, left_ns: u64, duration_ns: u64
     // SAFETY: what a program has found stays readable while it runs.
     let begun_ns = unsafe { *begun };
     // Whoever removes the window has seen its end.
-    if WINDOWS.remove(key).is_ok() {
+    if WINDOWS.remove(key).is_ok()
+        && let Some(sums) = sums_of(thread)
+    {
+        let execution_ns = left_ns.wrapping_sub(begun_ns);
         // SAFETY: as above.
-        observe(
-            unsafe { &raw mut (*sums).execution },
-            left_ns.wrapping_sub(begun_ns),
-        );
+        observe(unsafe { &raw mut (*sums).execution }, execution_ns);
     }
 }
