@@ -1,6 +1,7 @@
 //! The one visible list of sources.
 
 pub mod block;
+pub mod cuda;
 pub mod host;
 pub mod net;
 pub mod process;
