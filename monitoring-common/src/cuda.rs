@@ -317,6 +317,23 @@ impl Sums {
         graphs: 0,
         execution: Histogram::EMPTY,
     };
+
+    /// Adds another CPU's.
+    pub fn merge(&mut self, other: &Self) {
+        for (sum, more) in self.copied_bytes.iter_mut().zip(other.copied_bytes) {
+            *sum = sum.wrapping_add(more);
+        }
+        for (sum, more) in [
+            (&mut self.allocated_bytes, other.allocated_bytes),
+            (&mut self.freed_bytes, other.freed_bytes),
+            (&mut self.unknown_frees, other.unknown_frees),
+            (&mut self.waited_ns, other.waited_ns),
+            (&mut self.graphs, other.graphs),
+        ] {
+            *sum = sum.wrapping_add(more);
+        }
+        self.execution.merge(&other.execution);
+    }
 }
 
 /// What a function is called, or that a process launched one whose name the kernel side does not

@@ -307,7 +307,7 @@ fn base(symbol: &str) -> &str {
 }
 
 /// What stands at the function of this name, if it is counted.
-pub fn hook_of(symbol: &str) -> Option<Hook> {
+pub(super) fn hook_of(symbol: &str) -> Option<Hook> {
     let name = base(symbol);
     let (number, (_, group, positions)) =
         all().enumerate().find(|(_, (each, ..))| *each == name)?;
@@ -321,12 +321,12 @@ pub fn hook_of(symbol: &str) -> Option<Hook> {
 }
 
 /// The calls' names, by [`Hook::call`].
-pub fn all_names() -> Vec<&'static str> {
+pub(super) fn names() -> Vec<&'static str> {
     all().map(|(name, ..)| name).collect()
 }
 
 /// The library that a function belongs to: the runtime's functions begin with `cuda`.
-pub fn api_of(name: &str) -> &'static str {
+pub(super) fn api_of(name: &str) -> &'static str {
     if name.trim_start_matches('_').starts_with("cuda") {
         "runtime"
     } else {
