@@ -167,8 +167,9 @@ mod tests {
     #[test]
     fn long_names_are_bounded_in_memory() {
         let mut known = Known::default();
+        let long = named(&"x".repeat(1_023));
         for function in 0..40_000 {
-            known.insert((7, function), named(&"x".repeat(1_023)));
+            known.insert((7, function), long.clone());
         }
         assert!(known.bytes <= MAX_NAME_BYTES);
         assert_eq!(known.functions.len() as u64 + known.forgotten(), 40_000);

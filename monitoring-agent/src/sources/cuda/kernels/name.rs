@@ -220,21 +220,32 @@ impl fmt::Write for Bounded {
     }
 }
 
-/// Text without what stands between a template's brackets, which uses up room all the same.
+/// Text without template arguments, which use up room all the same. Their brackets are written
+/// just outside of them.
 #[derive(Debug, Default)]
 struct WithoutArguments {
     bounded: Bounded,
     /// Whether each of the parts that are being written is a list of template arguments.
     parts: Vec<bool>,
+    /// A list has ended, but for its bracket.
+    closes: bool,
 }
 
 impl DemangleWrite for WithoutArguments {
     fn push_demangle_node(&mut self, part: DemangleNodeType) {
-        self.parts.push(part == DemangleNodeType::TemplateArgs);
+        let arguments = part == DemangleNodeType::TemplateArgs;
+        if arguments && !self.parts.contains(&true) {
+            let text = &mut self.bounded.text;
+            let before = text.strip_suffix('<').unwrap_or(text);
+            // A space keeps the bracket from an operator's.
+            text.truncate(before.trim_ascii_end().len());
+        }
+        self.parts.push(arguments);
     }
 
     fn write_string(&mut self, text: &str) -> fmt::Result {
-        if self.parts.contains(&true) {
+        let closes = std::mem::take(&mut self.closes) && text == ">";
+        if closes || self.parts.contains(&true) {
             self.bounded.take(text.len())
         } else {
             self.bounded.write_str(text)
@@ -242,7 +253,8 @@ impl DemangleWrite for WithoutArguments {
     }
 
     fn pop_demangle_node(&mut self) {
-        self.parts.pop();
+        let arguments = self.parts.pop() == Some(true);
+        self.closes = arguments && !self.parts.contains(&true);
     }
 }
 

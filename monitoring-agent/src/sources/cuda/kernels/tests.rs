@@ -217,6 +217,10 @@ proptest! {
     ) {
         let mut kernels = Kernels::new();
         let mut model = Model::default();
+        // More names than there are series for.
+        for (pid, function) in (1..5).flat_map(|pid| (0..150).map(move |each| (pid, each))) {
+            say(&mut kernels, pid, function, &format!("kernel{function}"));
+        }
         for step in steps {
             match step {
                 Step::Launch(key, count) => {

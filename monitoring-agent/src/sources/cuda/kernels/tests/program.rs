@@ -96,11 +96,11 @@ impl Program {
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        let mut line = String::new();
+        let mut said = String::new();
         BufReader::new(child.stdout.take().unwrap())
-            .read_line(&mut line)
+            .read_line(&mut said)
             .unwrap();
-        let fields: Vec<&str> = line.split_ascii_whitespace().collect();
+        let fields: Vec<&str> = said.split_ascii_whitespace().collect();
         let hex = |text: &str| u64::from_str_radix(text, 16).unwrap();
         let bytes = |text: &str| -> Vec<u8> {
             let places = (0..text.len()).step_by(2);
