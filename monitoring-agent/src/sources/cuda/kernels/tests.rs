@@ -213,7 +213,7 @@ impl Model {
 proptest! {
     #[test]
     fn sums_are_right_at_every_step_and_no_series_falls(
-        steps in proptest::collection::vec(step(), 1..600),
+        steps in proptest::collection::vec(step(), 1..400),
     ) {
         let mut kernels = Kernels::new();
         let mut model = Model::default();

@@ -103,10 +103,11 @@ fn hostile_names_are_harmless() {
 /// Each part of the name is two of the one before it: text of a length that no one could write.
 #[test]
 fn names_that_grow_are_cut() {
-    let parts: String = (0..16)
+    let parts: Vec<_> = (0..16)
         .map(|step| format!("1AI{0}{0}E", sequence(2 * step)))
         .collect();
-    let name = Name::new(format!("_Z1fI1A{parts}EvT_").as_bytes(), false);
+    let symbol = format!("_Z1fI1A{}EvT_", parts.concat());
+    let name = Name::new(symbol.as_bytes(), false);
     assert_eq!(name.full.chars().count(), FULL_CHARS - 1);
     assert!(name.full.ends_with('…'), "{}", name.full);
     assert_eq!(&*name.label, "f");

@@ -52,6 +52,37 @@ fn a_name_that_is_big_later_gets_a_series_from_then_on() {
 }
 
 #[test]
+fn a_name_keeps_its_series_and_other_names_stay_out() {
+    let mut totals = filled();
+    let mut other = 0;
+    for step in 1..50 {
+        let growth = step % 7;
+        other += growth;
+        let rows = look(&mut totals, &[(0, "k0", 1 + step), (1_000, "late", other)]);
+        assert_eq!(count(&rows, "k0"), Some(1 + step));
+        assert_eq!(count(&rows, OTHER).unwrap_or(0), other);
+        assert_eq!(count(&rows, "late"), None);
+    }
+}
+
+#[test]
+fn a_row_that_begins_anew_adds_what_it_has() {
+    let mut totals = Totals::new();
+    look(&mut totals, &[(1, "k", 10)]);
+    look(&mut totals, &[(1, "k", 4)]);
+    let rows = look(&mut totals, &[(1, "k", 5)]);
+    assert_eq!(count(&rows, "k"), Some(15));
+}
+
+#[test]
+fn a_function_with_another_name_counts_there_from_then_on() {
+    let mut totals = Totals::new();
+    look(&mut totals, &[(1, "k", 10)]);
+    let rows = look(&mut totals, &[(1, "l", 12)]);
+    assert_eq!((count(&rows, "k"), count(&rows, "l")), (Some(10), Some(2)));
+}
+
+#[test]
 fn a_name_with_a_small_share_stays_in_other() {
     let mut totals = filled();
     let big = BIG_LAUNCHES * BIG_SHARE * 10;
