@@ -56,10 +56,7 @@ const GROUPS: &[Group] = &[
     ),
     group(
         kind::LAUNCH_EX,
-        &[
-            ("cudaLaunchKernelExC", &[1, 0]),
-            ("cuLaunchKernelEx", &[1, 0]),
-        ],
+        &[("cudaLaunchKernelExC", &[1, 0]), ("cuLaunchKernelEx", &[1, 0])],
     ),
     group(
         kind::GRAPH_LAUNCH,
@@ -93,18 +90,12 @@ const GROUPS: &[Group] = &[
             ("cuMemcpyAsync", &[2]),
         ],
     ),
-    waiting(copies(
-        direction::HOST_TO_DEVICE,
-        &[("cuMemcpyHtoD", &[2]), ("cuMemcpyHtoA", &[3])],
-    )),
+    waiting(copies(direction::HOST_TO_DEVICE, &[("cuMemcpyHtoD", &[2]), ("cuMemcpyHtoA", &[3])])),
     copies(
         direction::HOST_TO_DEVICE,
         &[("cuMemcpyHtoDAsync", &[2]), ("cuMemcpyHtoAAsync", &[3])],
     ),
-    waiting(copies(
-        direction::DEVICE_TO_HOST,
-        &[("cuMemcpyDtoH", &[2]), ("cuMemcpyAtoH", &[3])],
-    )),
+    waiting(copies(direction::DEVICE_TO_HOST, &[("cuMemcpyDtoH", &[2]), ("cuMemcpyAtoH", &[3])])),
     copies(
         direction::DEVICE_TO_HOST,
         &[("cuMemcpyDtoHAsync", &[2]), ("cuMemcpyAtoHAsync", &[3])],
@@ -177,17 +168,11 @@ const GROUPS: &[Group] = &[
     ),
     group(
         kind::GET_CONTEXT,
-        &[
-            ("cuDevicePrimaryCtxRetain", &[0, 1]),
-            ("cuCtxCreate", &[0, 2]),
-        ],
+        &[("cuDevicePrimaryCtxRetain", &[0, 1]), ("cuCtxCreate", &[0, 2])],
     ),
     group(
         kind::GET_FUNCTION,
-        &[
-            ("cuModuleGetFunction", &[0, 2]),
-            ("cuLibraryGetKernel", &[0, 2]),
-        ],
+        &[("cuModuleGetFunction", &[0, 2]), ("cuLibraryGetKernel", &[0, 2])],
     ),
     group(
         kind::ALIAS_FUNCTION,
@@ -309,8 +294,7 @@ fn base(symbol: &str) -> &str {
 /// What stands at the function of this name, if it is counted.
 pub fn hook_of(symbol: &str) -> Option<Hook> {
     let name = base(symbol);
-    let (number, (_, group, positions)) =
-        all().enumerate().find(|(_, (each, ..))| *each == name)?;
+    let (number, (_, group, positions)) = all().enumerate().find(|(_, (each, ..))| *each == name)?;
     let mut arguments = [NONE; 4];
     arguments[..positions.len()].copy_from_slice(positions);
     let number = u16::try_from(number).expect("fewer than `MAX_CALLS`, which a test sees to");
