@@ -15,6 +15,7 @@
 mod coverage;
 mod files;
 mod mappings;
+mod names;
 mod opening;
 mod patience;
 mod process;
@@ -29,17 +30,17 @@ use std::{
     time::{Duration, Instant},
 };
 
-use glob::Pattern;
-
 use self::{
     files::Files,
     mappings::{Mapping, Mappings},
+    names::Library,
     process::Signature,
 };
 use super::attach_points::AttachPoint;
 use crate::printable::printable;
 
 pub use coverage::Coverage;
+pub use names::Names;
 pub use opening::FileKey;
 
 /// A file that no process has mapped for that long is gone. Probing is costly, so that a library
@@ -60,15 +61,6 @@ const MAX_TOLD: usize = 512;
 
 /// Why a file's calls are not seen that was found a moment ago.
 const NOT_YET: &str = "not probed yet";
-
-/// Names of files, as patterns.
-#[derive(Clone, Debug)]
-pub struct Names {
-    /// Of CUDA's runtime library.
-    pub runtime: Vec<Pattern>,
-    /// Of the driver's.
-    pub driver: Vec<Pattern>,
-}
 
 /// Finds out, look by look.
 #[derive(Debug)]
@@ -134,22 +126,6 @@ struct Uses {
     /// Whether its program has no symbols.
     stripped: bool,
     failure: Option<String>,
-}
-
-impl Default for Names {
-    fn default() -> Self {
-        let patterns = |texts: &[&str]| {
-            let patterns = texts.iter().map(|text| Pattern::new(text));
-            patterns
-                .collect::<Result<_, _>>()
-                .expect("they are patterns")
-        };
-        Self {
-            // The second is how wheels rename the libraries that they bring along.
-            runtime: patterns(&["libcudart.so*", "libcudart-*.so*"]),
-            driver: patterns(&["libcuda.so*"]),
-        }
-    }
 }
 
 impl Discovery {
@@ -286,6 +262,14 @@ impl Discovery {
             return;
         }
         let uses = self.examine(&folder, &mappings);
+        if uses.as_ref().is_some_and(|uses| uses.failure.is_some()) {
+            // It may have ended meanwhile, or be another program: then that is no failure.
+            let after = Signature::read(&folder, pid, None);
+            if !after.is_some_and(|after| after.same_code(&signature)) {
+                self.processes.remove(&pid);
+                return;
+            }
+        }
         let process = Process {
             signature,
             read_at: self.looks,
@@ -300,17 +284,14 @@ impl Discovery {
         let mut uses = Uses::default();
         let mut named = false;
         for mapping in &mappings.files {
-            let name = String::from_utf8_lossy(mapping.file_name());
-            let is_one = |patterns: &[Pattern]| patterns.iter().any(|each| each.matches(&name));
-            let runtime = is_one(&self.names.runtime);
-            if !runtime && !is_one(&self.names.driver) {
+            let Some(library) = self.names.library(mapping.file_name()) else {
                 continue;
-            }
+            };
             named = true;
             match self.files.add(folder, mapping, shown(mapping)) {
                 Ok((key, file)) => {
                     self.files.probe(key, &file);
-                    if runtime {
+                    if library == Library::Runtime {
                         uses.runtime.push(key);
                     } else {
                         uses.driver.push(key);

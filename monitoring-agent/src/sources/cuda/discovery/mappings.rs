@@ -156,6 +156,8 @@ fn mapping(line: &[u8]) -> Option<Mapping> {
 
 #[cfg(test)]
 mod tests {
+    use std::fmt::Write as _;
+
     use proptest::prelude::*;
 
     use super::*;
@@ -209,9 +211,10 @@ mod tests {
         let endless = io::Read::chain(&b"1-2 r-xp 0 fe:00 24  /a\n"[..], io::repeat(b'x'));
         let mappings = parse(endless).unwrap();
         assert_eq!((mappings.files.len(), mappings.cut), (1, true));
-        let many: String = (0..3_000)
-            .map(|each| format!("1-2 r-xp 0 fe:00 {} /a\n", each + 1))
-            .collect();
+        let mut many = String::new();
+        for inode in 1..=3_000 {
+            writeln!(many, "1-2 r-xp 0 fe:00 {inode} /a").unwrap();
+        }
         let mappings = parse(many.as_bytes()).unwrap();
         assert_eq!((mappings.files.len(), mappings.cut), (MAX_FILES, true));
     }

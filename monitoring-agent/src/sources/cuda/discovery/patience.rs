@@ -113,7 +113,7 @@ mod tests {
 
     #[test]
     fn what_hangs_is_left_behind_and_only_so_often() {
-        let mut patience = Patience::new(Duration::from_secs(60));
+        let mut patience = Patience::new(Duration::from_mins(1));
         assert_eq!(patience.run(|| 7), Ok(7));
         patience.limit = Duration::from_millis(10);
         let mut hung = Vec::new();
@@ -127,7 +127,7 @@ mod tests {
         assert!(error.contains("8 file systems"), "{error}");
         // They come back, and so does the agent.
         hung.clear();
-        patience.limit = Duration::from_secs(60);
+        patience.limit = Duration::from_mins(1);
         while patience.run(|| 7) != Ok(7) {
             thread::yield_now();
         }
@@ -135,7 +135,7 @@ mod tests {
 
     #[test]
     fn a_panic_is_an_error() {
-        let mut patience = Patience::new(Duration::from_secs(60));
+        let mut patience = Patience::new(Duration::from_mins(1));
         let error = patience.run(|| assert_eq!(1, 2)).unwrap_err();
         assert!(error.contains("panicked"), "{error}");
         assert_eq!(patience.run(|| 7), Ok(7));

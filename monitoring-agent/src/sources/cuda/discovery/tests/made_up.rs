@@ -14,7 +14,7 @@ use std::{
 use tempfile::TempDir;
 
 use super::{DRIVER, RUNTIME, accept, build, coverage, library, users};
-use crate::sources::cuda::discovery::{Coverage, Discovery, GRACE, LOOK_TIME};
+use crate::sources::cuda::discovery::{Coverage, Discovery, GRACE};
 
 struct Proc {
     folder: TempDir,
@@ -300,7 +300,7 @@ fn a_file_that_changes_is_given_anew_if_its_functions_do() {
 }
 
 #[test]
-fn five_hundred_processes_cost_little() {
+fn five_hundred_processes_fit_into_one_look() {
     let proc = Proc::new();
     let runtime = proc.path("libcudart.so.12");
     library(RUNTIME, &runtime);
@@ -308,14 +308,15 @@ fn five_hundred_processes_cost_little() {
         proc.process(pid, 1, &[&runtime]);
     }
     let mut discovery = proc.discovery();
-    let begin = Instant::now();
-    let first = discovery.look();
-    println!("first look: {:?}", begin.elapsed());
-    assert_eq!(first.found.len(), 1);
-    let begin = Instant::now();
-    let second = discovery.look();
-    println!("second look: {:?}", begin.elapsed());
-    assert_eq!((first.left, second.left), (0, 0));
-    assert!(begin.elapsed() < LOOK_TIME);
-    assert_eq!(users(&discovery, first.found[0].key).len(), 500);
+    let look = discovery.look();
+    assert_eq!((look.found.len(), look.left), (1, 0));
+    assert_eq!(users(&discovery, look.found[0].key).len(), 500);
+    // Nobody's mappings are read a second time: they are gone, and it makes no difference.
+    for pid in 1..=500 {
+        fs::remove_file(proc.path(&format!("{pid}/maps"))).unwrap();
+    }
+    discovery.look();
+    let left = users(&discovery, look.found[0].key).len();
+    // But for those whose turn it is.
+    assert!((480..490).contains(&left), "{left}");
 }
