@@ -27,6 +27,10 @@ const READ_AGAIN: Duration = Duration::from_secs(10);
 /// A file that could not be used is tried again after that time: it may have been written still.
 const TRY_AGAIN: Duration = Duration::from_mins(5);
 
+/// A device whose file system did not answer is asked nothing for that time, so that it holds up
+/// few looks and few threads.
+const SHUN: Duration = Duration::from_mins(1);
+
 /// What is known of a file.
 #[derive(Debug)]
 struct Known {
@@ -53,6 +57,8 @@ pub(super) struct Files {
     known: HashMap<FileKey, Known>,
     /// By what the same file has in common through several overlays.
     beneath: HashMap<Stamp, FileKey>,
+    /// Devices that did not answer, and when.
+    silent: HashMap<libc::dev_t, Instant>,
 }
 
 impl Files {
@@ -61,6 +67,7 @@ impl Files {
             patience: Patience::new(PATIENCE),
             known: HashMap::new(),
             beneath: HashMap::new(),
+            silent: HashMap::new(),
         }
     }
 
@@ -72,9 +79,14 @@ impl Files {
         path: String,
     ) -> Result<(FileKey, Arc<File>), String> {
         let (folder, wanted) = (process.to_owned(), mapping.clone());
-        let opened = self
-            .patience
-            .run(move || opening::open(&folder, &wanted))??;
+        let device = mapping.device;
+        if self.silent.contains_key(&device) {
+            return Err("its file system did not answer a moment ago".to_owned());
+        }
+        let opened = self.patience.run(move || opening::open(&folder, &wanted));
+        let opened = opened.inspect_err(|_| {
+            self.silent.insert(device, Instant::now());
+        })??;
         let Opened {
             file,
             stamp,
@@ -153,6 +165,8 @@ impl Files {
 
     /// Looks which files have changed, and reads those again.
     pub(super) fn refresh(&mut self, now: Instant, look: &mut Look) {
+        self.silent
+            .retain(|_, since| now.duration_since(*since) < SHUN);
         let mut again = Vec::new();
         for (key, known) in &mut self.known {
             let Some(file) = &known.probed else { continue };

@@ -14,8 +14,8 @@ use std::{
     time::Duration,
 };
 
-/// Most threads that may be waiting in vain at a time. Each costs a few kilobytes.
-const MAX_STUCK: usize = 8;
+/// Most threads that may be waiting in vain at a time. Each costs a few pages.
+const MAX_STUCK: usize = 32;
 
 type Task = Box<dyn FnOnce() + Send>;
 
@@ -124,7 +124,7 @@ mod tests {
             hung.push(release);
         }
         let error = patience.run(|| 7).unwrap_err();
-        assert!(error.contains("8 file systems"), "{error}");
+        assert!(error.contains("32 file systems"), "{error}");
         // They come back, and so does the agent.
         hung.clear();
         patience.limit = Duration::from_mins(1);
