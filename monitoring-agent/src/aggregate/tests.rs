@@ -223,3 +223,91 @@ fn families_are_sorted_merged_and_never_empty() {
         .collect();
     assert_eq!(names_and_sizes, [("a".to_owned(), 1), ("b".to_owned(), 2)]);
 }
+
+/// A source that follows a script: what its collections bring, the last for ever.
+fn following(script: Vec<fn() -> anyhow::Result<Batch>>) -> Box<dyn Source> {
+    let mut script = script.into_iter();
+    let mut next = script.next().expect("a script has a step");
+    let mut asked = 0;
+    Box::new(Scripted(move || {
+        // Each step lasts for a few collections.
+        asked += 1;
+        if asked % 5 == 0 {
+            next = script.next().unwrap_or(next);
+        }
+        next()
+    }))
+}
+
+fn delivers() -> anyhow::Result<Batch> {
+    Ok(Batch {
+        families: vec![Family::gauge("device", "Help.").with(&[], 1.0).build()],
+        ..Batch::default()
+    })
+}
+
+fn is_off() -> anyhow::Result<Batch> {
+    Ok(Batch {
+        off: Some("no driver".to_owned()),
+        ..Batch::default()
+    })
+}
+
+const AGE: &str = "monitoring_agent_source_age_seconds";
+
+#[tokio::test]
+async fn a_source_that_is_off_loses_nothing_and_comes_back() {
+    let starting = || {
+        Ok(Batch {
+            starting: true,
+            ..Batch::default()
+        })
+    };
+    let mut agent = Running::start(vec![
+        (
+            "flaky",
+            following(vec![starting, delivers, is_off, delivers]),
+        ),
+        ("other", counting("other_total")),
+    ])
+    .await;
+    let mut states = Vec::new();
+    let seen = agent.latest.wait_for(|snapshot| {
+        let of_it = (
+            value(snapshot, UP, "flaky"),
+            value(snapshot, "device", ""),
+            value(snapshot, AGE, "flaky").is_some(),
+        );
+        let lost = ["collect_failed", "overdue"].map(|reason| value(snapshot, LOST, reason));
+        assert_eq!(lost, [None, None]);
+        if of_it.0.is_some() && states.last() != Some(&of_it) {
+            states.push(of_it);
+        }
+        states.len() == 4
+    });
+    time::timeout(PATIENCE, seen).await.unwrap().unwrap();
+    let (up, off) = ((Some(1.0), Some(1.0), true), (Some(0.0), None, false));
+    assert_eq!(states, [off, up, off, up]);
+}
+
+#[tokio::test]
+async fn the_age_of_numbers_rises_while_a_source_fails() {
+    let old = || {
+        Ok(Batch {
+            age: Duration::from_secs(100),
+            ..delivers()?
+        })
+    };
+    let fails = || anyhow::bail!("it hangs");
+    let mut agent = Running::start(vec![
+        ("failing", following(vec![delivers, fails])),
+        ("polling", following(vec![old])),
+    ])
+    .await;
+    // 50 intervals and no numbers.
+    let snapshot = agent.wait_for(&[(AGE, "failing", 1.0)]).await;
+    assert_eq!(value(&snapshot, UP, "failing"), Some(0.0));
+    assert_eq!(value(&snapshot, "device", ""), Some(1.0), "they stay");
+    let polling = value(&snapshot, AGE, "polling").unwrap();
+    assert!((100.0..101.0).contains(&polling), "{polling}");
+}
