@@ -295,7 +295,7 @@ async fn the_age_of_numbers_rises_while_a_source_fails() {
     let old = || {
         Ok(Batch {
             age: Duration::from_secs(100),
-            ..delivers()?
+            ..Batch::default()
         })
     };
     let fails = || anyhow::bail!("it hangs");
@@ -309,5 +309,5 @@ async fn the_age_of_numbers_rises_while_a_source_fails() {
     assert_eq!(value(&snapshot, UP, "failing"), Some(0.0));
     assert_eq!(value(&snapshot, "device", ""), Some(1.0), "they stay");
     let polling = value(&snapshot, AGE, "polling").unwrap();
-    assert!((100.0..101.0).contains(&polling), "{polling}");
+    assert!((100.0..110.0).contains(&polling), "{polling}");
 }
