@@ -137,8 +137,6 @@ const FILES: &[(&str, &str, &str, usize, &str, &str)] = &[
         "sources.gpu.nvml_library", "7", 2, "a whole number where a path belongs", LIBRARY),
     ("[sources.gpu]\nnvml_library = 'libnvidia-ml.so.1'",
         "sources.gpu.nvml_library", "'libnvidia-ml.so.1'", 2, "without a directory", LIBRARY),
-    ("[sources.gpu]\nnvml_library = '/usr/lib/'",
-        "sources.gpu.nvml_library", "'/usr/lib/'", 2, "a directory", LIBRARY),
     ("[sources.gpu]\nnvml_library = \"/a\\u0000b\"",
         "sources.gpu.nvml_library", "", 2, "control character", LIBRARY),
     ("[sources.gpu]\nnvml_libary = '/a/b'",
