@@ -12,13 +12,14 @@ mod processes;
 mod sheet;
 #[cfg(test)]
 mod tests;
+mod xids;
 
 use std::sync::Arc;
 
 use monitoring::gpu::{GpuError, GpuMonitor, Poll};
 use prometheus::proto::MetricFamily;
 
-use self::{journal::Journal, sheet::Sheet};
+use self::{journal::Journal, sheet::Sheet, xids::Xids};
 use super::StartContext;
 use crate::{
     labels::Labels,
@@ -40,6 +41,7 @@ struct Gpu {
     monitor: GpuMonitor,
     labels: Arc<Labels>,
     journal: Journal,
+    xids: Xids,
 }
 
 /// Starts to poll. Never fails: a library, a driver or a GPU may come later.
@@ -53,15 +55,18 @@ pub fn start(context: &StartContext<'_>) -> Box<dyn Source> {
         monitor: monitor.poll(),
         labels: Arc::clone(context.labels),
         journal: Journal::default(),
+        xids: Xids::default(),
     })
 }
 
 impl Source for Gpu {
     fn collect(&mut self) -> anyhow::Result<Batch> {
+        self.xids.take(&self.monitor.take_xid_events());
         match self.monitor.latest() {
             Ok(poll) => {
                 self.journal.look_at(&poll);
-                Ok(batch(&poll, |pid| self.labels.agent_of(pid)))
+                self.xids.look_at(&poll);
+                Ok(batch(&poll, &self.xids, |pid| self.labels.agent_of(pid)))
             }
             Err(missing @ (GpuError::NoLibrary(_) | GpuError::NoDriver(_))) => {
                 Ok(off(&missing.to_string()))
@@ -76,12 +81,12 @@ impl Source for Gpu {
 }
 
 /// What a poll brings. `agent_of` is a process's agent, if it has one.
-fn batch(poll: &Poll, agent_of: impl Fn(u32) -> Option<String>) -> Batch {
+fn batch(poll: &Poll, xids: &Xids, agent_of: impl Fn(u32) -> Option<String>) -> Batch {
     if poll.devices.is_empty() && poll.lost.is_empty() {
         return off(NO_DEVICES);
     }
     Batch {
-        families: families(poll, agent_of),
+        families: families(poll, xids, agent_of),
         age: poll.at.elapsed(),
         ..Batch::default()
     }
@@ -94,8 +99,12 @@ fn off(why: &str) -> Batch {
     }
 }
 
-/// All metrics of all GPUs that answer.
-fn families(poll: &Poll, agent_of: impl Fn(u32) -> Option<String>) -> Vec<MetricFamily> {
+/// All metrics of all GPUs that answer, and the critical errors of those that do not.
+fn families(
+    poll: &Poll,
+    xids: &Xids,
+    agent_of: impl Fn(u32) -> Option<String>,
+) -> Vec<MetricFamily> {
     let mut sheet = Sheet::default();
     for gpu in poll.devices.values() {
         let number = gpu.device_id.to_string();
@@ -105,6 +114,7 @@ fn families(poll: &Poll, agent_of: impl Fn(u32) -> Option<String>) -> Vec<Metric
         mig::put(&gpu.mig, &mut rows);
         processes::put(&gpu.processes, &agent_of, &mut rows);
     }
+    xids.put_of_silent(poll, &mut sheet);
     sheet.finish()
 }
 

@@ -108,9 +108,7 @@ fn processes_count_for_their_agents() {
     let trainers = [0, 1].map(|_| named_process(&node.folder, "gpu-trainer"));
     let [first, second] = trainers.each_ref().map(|trainer| trainer.child.id());
     let process = |pid, bytes: u64, percent: u32| {
-        format!(
-            "[[gpus.processes]]\npid = {pid}\nmemory_bytes = {bytes}\nsm_percent = {percent}\n"
-        )
+        format!("[[gpus.processes]]\npid = {pid}\nmemory_bytes = {bytes}\nsm_percent = {percent}\n")
     };
     // The test itself is nobody's; the second trainer both computes and draws.
     let script = gpu(0, "")
@@ -160,11 +158,20 @@ fn eight_divided_gpus_have_few_series() {
         let series = metrics.lines().filter(|line| line.contains(&label));
         let (instances, whole): (Vec<_>, Vec<_>) =
             series.partition(|line| line.contains("gpu_instance_id="));
-        println!("GPU {number}: {} series, and {}", whole.len(), instances.len());
-        let named = instances.iter().filter(|line| line.starts_with("gpu_mig_info"));
+        println!(
+            "GPU {number}: {} series, and {}",
+            whole.len(),
+            instances.len()
+        );
+        let named = instances
+            .iter()
+            .filter(|line| line.starts_with("gpu_mig_info"));
         assert_eq!(named.count(), 7, "{instances:#?}");
         assert!(instances.len() >= 7 * 6, "{instances:#?}");
-        assert!(whole.len() + instances.len() < 200, "{whole:#?} {instances:#?}");
+        assert!(
+            whole.len() + instances.len() < 200,
+            "{whole:#?} {instances:#?}"
+        );
     }
 }
 
@@ -181,9 +188,17 @@ fn hostile_names_are_harmless() {
     assert_eq!(info.len(), 1, "{info:?}");
     let want = r#"name="H\"200\\n\\u{1b}[31m\\u{7f}} 1""#;
     assert!(info[0].contains(want), "{}", info[0]);
-    assert!(info[0].contains("serial=\"A") && info[0].contains("B\""), "{}", info[0]);
+    assert!(
+        info[0].contains("serial=\"A") && info[0].contains("B\""),
+        "{}",
+        info[0]
+    );
     let hostile = |character: char| character.is_control() && character != '\n';
     assert!(!metrics.contains(hostile));
-    assert!(!agent.process.log().contains(hostile), "{}", agent.process.log());
+    assert!(
+        !agent.process.log().contains(hostile),
+        "{}",
+        agent.process.log()
+    );
     assert_eq!(value(&metrics, &sample("gpu_temperature_celsius", 0)), None);
 }

@@ -3,6 +3,7 @@
 
 mod journal;
 mod readings;
+mod xids;
 
 use std::{
     collections::BTreeMap,
@@ -19,7 +20,7 @@ use super::*;
 
 /// The samples of a poll, without comments.
 fn samples(poll: &Poll, agent_of: impl Fn(u32) -> Option<String>) -> String {
-    let text = TextEncoder::new().encode_to_string(&families(poll, agent_of));
+    let text = TextEncoder::new().encode_to_string(&families(poll, &Xids::default(), agent_of));
     let text = text.unwrap();
     let lines = text.lines().filter(|line| !line.starts_with('#'));
     lines.map(|line| format!("{line}\n")).collect()
@@ -180,21 +181,22 @@ fn processes_are_summed_by_agent_and_counted_once() {
 
 #[test]
 fn a_batch_says_how_old_it_is_and_when_there_is_nothing() {
+    let none = Xids::default();
     let mut past = poll([silent(0, "u")]);
     past.at = Instant::now().checked_sub(Duration::from_secs(9)).unwrap();
-    let delivered = batch(&past, trainer);
+    let delivered = batch(&past, &none, trainer);
     assert!(
         delivered.age >= Duration::from_secs(9),
         "{:?}",
         delivered.age
     );
     assert!(delivered.off.is_none() && delivered.lost.is_empty());
-    let none = batch(&poll([]), trainer);
-    assert_eq!(none.off.as_deref(), Some(NO_DEVICES));
+    let empty = batch(&poll([]), &none, trainer);
+    assert_eq!(empty.off.as_deref(), Some(NO_DEVICES));
     // A GPU that is lost is one: the source still works.
     let mut lost = poll([]);
     lost.lost.insert(0, GpuError::Nvml("gone".to_owned()));
-    let lost = batch(&lost, trainer);
+    let lost = batch(&lost, &none, trainer);
     assert!(lost.off.is_none() && lost.families.is_empty());
     assert_eq!(off("a\nb").off.as_deref(), Some(r"a\nb"));
 }

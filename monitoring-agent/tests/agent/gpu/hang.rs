@@ -70,13 +70,25 @@ fn half_a_minute_without_an_answer() {
     assert!(during.slowest < limit, "{:?} >= {limit:?}", during.slowest);
     // Five collections a second; a busy machine may miss many.
     assert!(during.moved > 50, "host stood still: {}", during.moved);
-    assert_eq!(value(&during.last, UP), Some(0.0), "{}", agent.process.log());
+    assert_eq!(
+        value(&during.last, UP),
+        Some(0.0),
+        "{}",
+        agent.process.log()
+    );
     let age = value(&during.last, AGE).unwrap();
     assert!((25.0..35.0).contains(&age), "{age}");
-    let host = value(&during.last, "monitoring_agent_source_age_seconds{source=\"host\"}");
+    let host = value(
+        &during.last,
+        "monitoring_agent_source_age_seconds{source=\"host\"}",
+    );
     assert!(host.unwrap() < 5.0, "{host:?}");
     let temperature = "gpu_temperature_celsius{device_id=\"0\",sensor=\"gpu\",uuid=\"GPU-0\"}";
-    assert_eq!(value(&during.last, temperature), Some(45.0), "its last numbers stay");
+    assert_eq!(
+        value(&during.last, temperature),
+        Some(45.0),
+        "its last numbers stay"
+    );
     let line = agent.process.wait_for("the source does not deliver");
     assert!(line.contains("nvmlDeviceGetPowerUsage"), "{line}");
 
@@ -87,7 +99,11 @@ fn half_a_minute_without_an_answer() {
     assert!(value(&recovered.last, AGE).unwrap() < 5.0);
     agent.process.wait_for("the source delivers again");
     let log = agent.process.log();
-    assert_eq!(log.matches("the source does not deliver").count(), 1, "{log}");
+    assert_eq!(
+        log.matches("the source does not deliver").count(),
+        1,
+        "{log}"
+    );
 }
 
 #[test]
@@ -97,7 +113,9 @@ fn the_agent_ends_though_nvml_does_not_answer() {
         let mut agent = node.agent("");
         if call != "nvmlInit_v2" {
             node.rewrite(&gpu(0, ""));
-            wait_until(&agent, "the GPUs are read", |metrics| value(metrics, UP) == Some(1.0));
+            wait_until(&agent, "the GPUs are read", |metrics| {
+                value(metrics, UP) == Some(1.0)
+            });
             node.rewrite(&hanging(call, 600));
         }
         if call == "nvmlDeviceGetTemperature" {

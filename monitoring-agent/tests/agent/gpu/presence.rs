@@ -42,9 +42,16 @@ fn without_a_library_the_rest_goes_on() {
     let collected = |metrics: &str| value(metrics, "process_cpu_seconds_total").is_some();
     for _ in 0..5 {
         let metrics = agent.fresh_metrics();
-        assert!(collected(&metrics) && metrics.contains("node_load1 "), "{metrics}");
+        assert!(
+            collected(&metrics) && metrics.contains("node_load1 "),
+            "{metrics}"
+        );
         assert_eq!(value(&metrics, UP), Some(0.0));
-        assert_eq!(value(&metrics, AGE), None, "numbers that never were have no age");
+        assert_eq!(
+            value(&metrics, AGE),
+            None,
+            "numbers that never were have no age"
+        );
         assert!(!metrics.contains("gpu_info"), "{metrics}");
         let lost = "monitoring_agent_lost_total{reason=\"collect_failed\",source=\"gpu\"}";
         assert_eq!(value(&metrics, lost), None);
@@ -61,7 +68,11 @@ fn without_a_library_the_rest_goes_on() {
     assert!(agent.process.log().contains("source off"));
 
     // Either switch turns it off without a trace.
-    config = config.replacen("[monitoring]", "[monitoring]\ngpu_monitoring_enabled = false", 1);
+    config = config.replacen(
+        "[monitoring]",
+        "[monitoring]\ngpu_monitoring_enabled = false",
+        1,
+    );
     std::fs::write(&file, &config).unwrap();
     agent.process.signal(libc::SIGHUP);
     wait_until(&agent, "it is switched off", |metrics| {
@@ -87,7 +98,8 @@ fn without_a_driver_or_a_gpu_the_source_is_off() {
 
 #[test]
 fn what_a_gpu_does_not_support_is_said_once() {
-    let unsupported = gpu(0, "fan_speed = 'NOT_SUPPORTED'") + "[gpus.errors]\n\
+    let unsupported = gpu(0, "fan_speed = 'NOT_SUPPORTED'")
+        + "[gpus.errors]\n\
                        nvmlDeviceGetPowerUsage = 'NOT_SUPPORTED'\n";
     let node = Node::new(&unsupported);
     let agent = node.working_agent("");
@@ -95,7 +107,10 @@ fn what_a_gpu_does_not_support_is_said_once() {
     assert!(line.contains("nvmlDeviceGetPowerUsage"), "{line}");
     let metrics = agent.fresh_metrics();
     assert_eq!(value(&metrics, &sample("gpu_power_watts", 0)), None);
-    assert!(value(&metrics, &sample("gpu_power_limit_watts", 0)).is_some(), "{metrics}");
+    assert!(
+        value(&metrics, &sample("gpu_power_limit_watts", 0)).is_some(),
+        "{metrics}"
+    );
     agent.fresh_metrics();
     let log = agent.process.log();
     assert_eq!(log.matches("nvmlDeviceGetPowerUsage").count(), 1, "{log}");
@@ -107,18 +122,31 @@ fn check_lists_the_gpus() {
         let file = node.folder.path().join("check.toml");
         std::fs::write(&file, config).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_monitoring-agent"));
-        let output = command.arg("check").arg("--config").arg(&file).output().unwrap();
+        let output = command
+            .arg("check")
+            .arg("--config")
+            .arg(&file)
+            .output()
+            .unwrap();
         String::from_utf8(output.stdout).unwrap()
     };
     let node = Node::new(&(gpu(0, "name = 'NVIDIA Test'") + &gpu(1, "")));
     let config = node.config() + &only_host_and_process();
     let report = run(&node, &config);
-    let line = |text: &str| report.lines().find(|line| line.contains(text)).unwrap_or_default();
+    let line = |text: &str| {
+        report
+            .lines()
+            .find(|line| line.contains(text))
+            .unwrap_or_default()
+    };
     assert!(line("gpu ").contains(" ok "), "{report}");
     assert!(line("GPU-0").contains("0  NVIDIA Test"), "{report}");
     assert!(line("GPU-1").contains("1  NVIDIA H200"), "{report}");
     let report = run(&node, &config.replace("libnvidia-ml.so.1", "absent.so"));
     let line = report.lines().find(|line| line.starts_with("gpu"));
     let line = line.unwrap_or_default();
-    assert!(line.contains(" no ") && line.contains("absent.so"), "{report}");
+    assert!(
+        line.contains(" no ") && line.contains("absent.so"),
+        "{report}"
+    );
 }

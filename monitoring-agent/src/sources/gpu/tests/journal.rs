@@ -34,8 +34,8 @@ impl<'a> MakeWriter<'a> for Log {
     }
 }
 
-/// What the journal writes of these polls, one after the other.
-fn said(polls: &[Poll]) -> Vec<String> {
+/// The lines that are logged meanwhile.
+pub(super) fn logged(speak: impl FnOnce()) -> Vec<String> {
     let log = Log::default();
     let subscriber = tracing_subscriber::fmt()
         .with_writer(log.clone())
@@ -43,8 +43,15 @@ fn said(polls: &[Poll]) -> Vec<String> {
         .without_time()
         .with_target(false)
         .finish();
+    tracing::subscriber::with_default(subscriber, speak);
+    let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    text.lines().map(|line| line.trim().to_owned()).collect()
+}
+
+/// What the journal writes of these polls, one after the other.
+fn said(polls: &[Poll]) -> Vec<String> {
     let mut journal = Journal::default();
-    tracing::subscriber::with_default(subscriber, || {
+    logged(|| {
         for (poll, number) in polls.iter().zip(1..) {
             let poll = Poll {
                 number,
@@ -54,9 +61,7 @@ fn said(polls: &[Poll]) -> Vec<String> {
             // A collection that finds no newer poll.
             journal.look_at(&poll);
         }
-    });
-    let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
-    text.lines().map(|line| line.trim().to_owned()).collect()
+    })
 }
 
 fn check(polls: &[Poll], want: &[&[&str]]) {

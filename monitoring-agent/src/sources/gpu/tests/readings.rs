@@ -208,7 +208,7 @@ fn several_gpus_share_a_family() {
     let mut second = all();
     second.device_id = 1;
     let poll = poll([all(), second]);
-    let families = families(&poll, trainer);
+    let families = families(&poll, &Xids::default(), trainer);
     let names: Vec<_> = families.iter().map(|family| family.name()).collect();
     assert!(names.is_sorted_by(|left, right| left < right), "{names:?}");
     let series: usize = families.iter().map(|f| f.get_metric().len()).sum();
