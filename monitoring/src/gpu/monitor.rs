@@ -64,7 +64,7 @@ impl GpuMonitor {
             library: None,
             call_deadline: Duration::from_secs(5),
             poll_interval: Duration::from_secs(5),
-            retry_interval: Duration::from_secs(60),
+            retry_interval: Duration::from_mins(1),
         }
     }
 

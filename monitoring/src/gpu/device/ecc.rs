@@ -89,9 +89,7 @@ pub(super) fn read_errors(reader: &mut Reader<'_>) -> Vec<EccErrors> {
                 count,
             }));
         };
-        let all = reader.get(total, |_, device| {
-            device.total_ecc_errors(error, counter)
-        });
+        let all = reader.get(total, |_, device| device.total_ecc_errors(error, counter));
         push("all", all);
         for (call, (name, location)) in locations.into_iter().zip(LOCATIONS) {
             let count = reader.get(call, |_, device| {

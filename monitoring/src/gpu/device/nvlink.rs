@@ -86,9 +86,7 @@ fn sum_errors(
     let mut sum = 0_u64;
     for link in links {
         let errors = reader.get(call, |_, device| {
-            device
-                .link_wrapper_for(*link)
-                .error_counter(counter)
+            device.link_wrapper_for(*link).error_counter(counter)
         })?;
         sum = sum.checked_add(plausible::count_u64(errors)?)?;
     }

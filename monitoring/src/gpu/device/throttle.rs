@@ -36,7 +36,11 @@ const REASONS: [Reason; 12] = [
             Call("nvmlDeviceGetViolationStatus(POWER)", Policy::Power),
         ],
     },
-    Reason { name: "hw_slowdown", bit: Some(Bit::HW_SLOWDOWN), times: &[] },
+    Reason {
+        name: "hw_slowdown",
+        bit: Some(Bit::HW_SLOWDOWN),
+        times: &[],
+    },
     Reason {
         name: "sw_thermal_slowdown",
         bit: Some(Bit::SW_THERMAL_SLOWDOWN),
@@ -61,7 +65,10 @@ const REASONS: [Reason; 12] = [
         bit: Some(Bit::SYNC_BOOST),
         times: &[
             Counter(&fields::THROTTLED_SYNC_BOOST),
-            Call("nvmlDeviceGetViolationStatus(SYNC_BOOST)", Policy::SyncBoost),
+            Call(
+                "nvmlDeviceGetViolationStatus(SYNC_BOOST)",
+                Policy::SyncBoost,
+            ),
         ],
     },
     Reason {
@@ -69,7 +76,11 @@ const REASONS: [Reason; 12] = [
         bit: Some(Bit::APPLICATIONS_CLOCKS_SETTING),
         times: &[],
     },
-    Reason { name: "gpu_idle", bit: Some(Bit::GPU_IDLE), times: &[] },
+    Reason {
+        name: "gpu_idle",
+        bit: Some(Bit::GPU_IDLE),
+        times: &[],
+    },
     Reason {
         name: "display_clock_setting",
         bit: Some(Bit::DISPLAY_CLOCK_SETTING),
@@ -80,7 +91,10 @@ const REASONS: [Reason; 12] = [
         bit: None,
         times: &[
             Counter(&fields::THROTTLED_BOARD_LIMIT),
-            Call("nvmlDeviceGetViolationStatus(BOARD_LIMIT)", Policy::BoardLimit),
+            Call(
+                "nvmlDeviceGetViolationStatus(BOARD_LIMIT)",
+                Policy::BoardLimit,
+            ),
         ],
     },
     Reason {
@@ -88,7 +102,10 @@ const REASONS: [Reason; 12] = [
         bit: None,
         times: &[
             Counter(&fields::THROTTLED_LOW_UTILIZATION),
-            Call("nvmlDeviceGetViolationStatus(LOW_UTILIZATION)", Policy::LowUtilization),
+            Call(
+                "nvmlDeviceGetViolationStatus(LOW_UTILIZATION)",
+                Policy::LowUtilization,
+            ),
         ],
     },
     Reason {
@@ -96,7 +113,10 @@ const REASONS: [Reason; 12] = [
         bit: None,
         times: &[
             Counter(&fields::THROTTLED_RELIABILITY),
-            Call("nvmlDeviceGetViolationStatus(RELIABILITY)", Policy::Reliability),
+            Call(
+                "nvmlDeviceGetViolationStatus(RELIABILITY)",
+                Policy::Reliability,
+            ),
         ],
     },
 ];
@@ -124,7 +144,11 @@ pub(super) fn read(
         let active = told.zip(now).map(|(bit, now)| now.contains(bit));
         let seconds = times.iter().find_map(|source| source.read(reader, fields));
         if active.is_some() || seconds.is_some() {
-            reasons.push(ThrottleReason { reason: name, active, seconds });
+            reasons.push(ThrottleReason {
+                reason: name,
+                active,
+                seconds,
+            });
         }
     }
     reasons
