@@ -47,10 +47,10 @@ impl Node {
         nvml_sim::rewrite(&self.library, script);
     }
 
-    /// Configuration of a source that reads these GPUs, ten times a second.
+    /// Configuration of a source that reads these GPUs, four times a second.
     pub(crate) fn config(&self) -> String {
         format!(
-            "[monitoring]\ngpu_poll_interval = '100ms'\n[sources.gpu]\nnvml_library = '{}'\n",
+            "[monitoring]\ngpu_poll_interval = '250ms'\n[sources.gpu]\nnvml_library = '{}'\n",
             self.library.display()
         )
     }
