@@ -224,8 +224,10 @@ fn families_are_sorted_merged_and_never_empty() {
     assert_eq!(names_and_sizes, [("a".to_owned(), 1), ("b".to_owned(), 2)]);
 }
 
+type Step = fn() -> anyhow::Result<Batch>;
+
 /// A source that follows a script: what its collections bring, the last for ever.
-fn following(script: Vec<fn() -> anyhow::Result<Batch>>) -> Box<dyn Source> {
+fn following(script: Vec<Step>) -> Box<dyn Source> {
     let mut script = script.into_iter();
     let mut next = script.next().expect("a script has a step");
     let mut asked = 0;
@@ -239,19 +241,19 @@ fn following(script: Vec<fn() -> anyhow::Result<Batch>>) -> Box<dyn Source> {
     }))
 }
 
-fn delivers() -> anyhow::Result<Batch> {
+const DELIVERS: Step = || {
     Ok(Batch {
         families: vec![Family::gauge("device", "Help.").with(&[], 1.0).build()],
         ..Batch::default()
     })
-}
+};
 
-fn is_off() -> anyhow::Result<Batch> {
+const IS_OFF: Step = || {
     Ok(Batch {
         off: Some("no driver".to_owned()),
         ..Batch::default()
     })
-}
+};
 
 const AGE: &str = "monitoring_agent_source_age_seconds";
 
@@ -266,7 +268,7 @@ async fn a_source_that_is_off_loses_nothing_and_comes_back() {
     let mut agent = Running::start(vec![
         (
             "flaky",
-            following(vec![starting, delivers, is_off, delivers]),
+            following(vec![starting, DELIVERS, IS_OFF, DELIVERS]),
         ),
         ("other", counting("other_total")),
     ])
@@ -300,7 +302,7 @@ async fn the_age_of_numbers_rises_while_a_source_fails() {
     };
     let fails = || anyhow::bail!("it hangs");
     let mut agent = Running::start(vec![
-        ("failing", following(vec![delivers, fails])),
+        ("failing", following(vec![DELIVERS, fails])),
         ("polling", following(vec![old])),
     ])
     .await;

@@ -21,6 +21,7 @@ use crate::{
 };
 
 pub(crate) use everything::EVERYTHING;
+pub(crate) use values::is_complete;
 
 /// Whether the source works.
 const UP: &str = "monitoring_agent_source_up{source=\"gpu\"}";
@@ -69,6 +70,15 @@ impl Node {
         });
         agent
     }
+}
+
+/// What `monitoring-agent check` says with this configuration.
+fn check(node: &Node, config: &str) -> String {
+    let file = node.folder.path().join("check.toml");
+    std::fs::write(&file, config).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_monitoring-agent"));
+    let output = command.arg("check").arg("--config").arg(&file).output();
+    String::from_utf8(output.unwrap().stdout).unwrap()
 }
 
 fn only_host_and_process() -> String {

@@ -6,7 +6,7 @@ use std::{
 };
 
 use crate::{
-    gpu::{EVERYTHING, Node},
+    gpu::{EVERYTHING, Node, is_complete},
     poll::poll_until,
     process::{Agent, Running, free_port, get, known_calls},
 };
@@ -19,9 +19,9 @@ fn promtool_has_no_remarks() {
     std::fs::write(&file, gpus.config()).unwrap();
     let agent = Agent::start(&["--bpf-stats", "--config", file.to_str().unwrap()]);
     known_calls(10, 10);
-    let metrics = poll_until("metrics of GPUs", || {
+    let metrics = poll_until("GPUs tell what comes last", || {
         let metrics = agent.fresh_metrics();
-        metrics.contains("\ngpu_mig_info{").then_some(metrics)
+        is_complete(&metrics).then_some(metrics)
     });
     let spawned = Command::new("promtool")
         .args(["check", "metrics"])

@@ -22,8 +22,8 @@ use super::*;
 fn samples(poll: &Poll, agent_of: impl Fn(u32) -> Option<String>) -> String {
     let text = TextEncoder::new().encode_to_string(&families(poll, &Xids::default(), agent_of));
     let text = text.unwrap();
-    let lines = text.lines().filter(|line| !line.starts_with('#'));
-    lines.map(|line| format!("{line}\n")).collect()
+    let lines = text.split_inclusive('\n');
+    lines.filter(|line| !line.starts_with('#')).collect()
 }
 
 fn poll(devices: impl IntoIterator<Item = GpuMetrics>) -> Poll {

@@ -107,6 +107,25 @@ fn half_a_minute_without_an_answer() {
 }
 
 #[test]
+fn check_ends_though_nvml_does_not_answer() {
+    let node = Node::new(&hanging("nvmlInit_v2", 600));
+    let begun = Instant::now();
+    let report = check(&node, &(node.config() + &only_host_and_process()));
+    println!("check took {:?}", begun.elapsed());
+    let line = report.lines().find(|line| line.starts_with("gpu"));
+    let line = line.unwrap_or_default();
+    assert!(
+        line.contains("BROKEN") && line.contains("nvmlInit_v2"),
+        "{report}"
+    );
+    assert!(
+        report
+            .lines()
+            .any(|line| line.starts_with("host") && line.contains(" ok "))
+    );
+}
+
+#[test]
 fn the_agent_ends_though_nvml_does_not_answer() {
     for call in ["nvmlInit_v2", "nvmlDeviceGetTemperature", "nvmlShutdown"] {
         let node = Node::new(&hanging(call, 600));

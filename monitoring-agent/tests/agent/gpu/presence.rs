@@ -1,12 +1,12 @@
 //! GPUs, drivers and libraries that are not there, go, and come back.
 
-use std::process::Command;
-
 use super::*;
 
 #[test]
 fn a_lost_gpu_has_no_metrics_until_it_is_back() {
-    let lost = gpu(1, "").replace("[gpus.values]", "lost = true\n[gpus.values]");
+    // With the error that is what "fell off the bus" looks like to the driver.
+    let lost = gpu(1, "").replace("[gpus.values]", "lost = true\n[gpus.values]")
+        + "[[gpus.xids]]\ncode = 79\n";
     let (both, one) = (gpu(0, "") + &gpu(1, ""), gpu(0, "") + &lost);
     let node = Node::new(&both);
     let agent = node.working_agent("");
@@ -17,8 +17,18 @@ fn a_lost_gpu_has_no_metrics_until_it_is_back() {
     };
     wait_until(&agent, "both answer", |metrics| has(metrics, [true, true]));
     node.rewrite(&one);
-    let metrics = wait_until(&agent, "one is gone", |metrics| has(metrics, [true, false]));
-    assert!(!metrics.contains("uuid=\"GPU-1\""), "{metrics}");
+    wait_until(&agent, "one is gone", |metrics| has(metrics, [true, false]));
+    let xid = "gpu_xid_errors_total{device_id=\"1\",uuid=\"GPU-1\",xid=\"79\"} 1";
+    let of_it = |metrics: &str| {
+        let lines = metrics
+            .lines()
+            .filter(|line| line.contains("uuid=\"GPU-1\""));
+        lines.map(str::to_owned).collect::<Vec<_>>()
+    };
+    wait_until(&agent, "the error is all that is left of it", |metrics| {
+        of_it(metrics) == [xid]
+    });
+    agent.process.wait_for("critical error (XID)");
     let line = agent.process.wait_for("metrics end until it answers again");
     assert!(line.contains("GPU-1") && line.contains("WARN"), "{line}");
     node.rewrite(&both);
@@ -118,21 +128,9 @@ fn what_a_gpu_does_not_support_is_said_once() {
 
 #[test]
 fn check_lists_the_gpus() {
-    let run = |node: &Node, config: &str| {
-        let file = node.folder.path().join("check.toml");
-        std::fs::write(&file, config).unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_monitoring-agent"));
-        let output = command
-            .arg("check")
-            .arg("--config")
-            .arg(&file)
-            .output()
-            .unwrap();
-        String::from_utf8(output.stdout).unwrap()
-    };
     let node = Node::new(&(gpu(0, "name = 'NVIDIA Test'") + &gpu(1, "")));
     let config = node.config() + &only_host_and_process();
-    let report = run(&node, &config);
+    let report = check(&node, &config);
     let line = |text: &str| {
         report
             .lines()
@@ -142,7 +140,7 @@ fn check_lists_the_gpus() {
     assert!(line("gpu ").contains(" ok "), "{report}");
     assert!(line("GPU-0").contains("0  NVIDIA Test"), "{report}");
     assert!(line("GPU-1").contains("1  NVIDIA H200"), "{report}");
-    let report = run(&node, &config.replace("libnvidia-ml.so.1", "absent.so"));
+    let report = check(&node, &config.replace("libnvidia-ml.so.1", "absent.so"));
     let line = report.lines().find(|line| line.starts_with("gpu"));
     let line = line.unwrap_or_default();
     assert!(

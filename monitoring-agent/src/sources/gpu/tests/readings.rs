@@ -209,7 +209,7 @@ fn several_gpus_share_a_family() {
     second.device_id = 1;
     let poll = poll([all(), second]);
     let families = families(&poll, &Xids::default(), trainer);
-    let names: Vec<_> = families.iter().map(|family| family.name()).collect();
+    let names: Vec<_> = families.iter().map(MetricFamily::name).collect();
     assert!(names.is_sorted_by(|left, right| left < right), "{names:?}");
     let series: usize = families.iter().map(|f| f.get_metric().len()).sum();
     assert_eq!(series, 2 * WANT.lines().count());
