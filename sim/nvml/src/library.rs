@@ -13,6 +13,7 @@ use std::{
 
 use crate::{
     abi::{Answer, Code},
+    afterlife, clock,
     script::Script,
 };
 
@@ -32,7 +33,6 @@ struct Loaded {
     script: Option<Arc<Script>>,
     version: Option<Version>,
     checked: Option<Instant>,
-    first: Option<Instant>,
 }
 
 #[derive(Default)]
@@ -87,8 +87,8 @@ pub(crate) fn present() -> Vec<usize> {
 
 /// Seconds since the script was first read: the zero of all changing values.
 pub(crate) fn seconds() -> f64 {
-    let first = lock(&library().script).first;
-    first.map_or(0.0, |first| first.elapsed().as_secs_f64())
+    let since = clock::monotonic_ns().saturating_sub(afterlife::first_ns());
+    Duration::from_nanos(since).as_secs_f64()
 }
 
 /// The script as it is now. One that does not parse is as if it were not there.
@@ -116,7 +116,7 @@ impl Loaded {
         match text.and_then(|text| Script::parse(&text)) {
             Ok(script) => {
                 self.script = Some(Arc::new(script));
-                self.first.get_or_insert_with(Instant::now);
+                afterlife::first_ns();
             }
             // Said once for each version, or at each try where there is none.
             Err(error) => complain(path, &error, self.script.is_some()),
@@ -150,15 +150,21 @@ fn version(path: &Path) -> Option<Version> {
 fn path() -> &'static Path {
     static PATH: OnceLock<PathBuf> = OnceLock::new();
     PATH.get_or_init(|| {
-        let mut path = own_file();
+        let mut path = own_file().as_os_str().to_owned();
         path.push(".toml");
         PathBuf::from(path)
     })
 }
 
 /// The file that this code was loaded from.
-fn own_file() -> OsString {
-    let address = own_file as fn() -> OsString as *const c_void;
+pub(crate) fn own_file() -> &'static Path {
+    static FILE: OnceLock<PathBuf> = OnceLock::new();
+    FILE.get_or_init(|| PathBuf::from(loaded_from()))
+}
+
+/// What the dynamic linker says.
+fn loaded_from() -> OsString {
+    let address = loaded_from as fn() -> OsString as *const c_void;
     let mut info = libc::Dl_info {
         dli_fname: std::ptr::null(),
         dli_fbase: std::ptr::null_mut(),
