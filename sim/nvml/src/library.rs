@@ -4,9 +4,9 @@
 
 use std::{
     ffi::{CStr, OsStr, OsString, c_void},
-    fs,
+    fs::{self, File},
     os::unix::{ffi::OsStrExt as _, fs::MetadataExt as _},
-    path::{Path, PathBuf},
+    path::{self, Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     time::{Duration, Instant},
 };
@@ -32,6 +32,8 @@ struct Library {
 struct Loaded {
     script: Option<Arc<Script>>,
     version: Option<Version>,
+    // Kept open, so that no later version gets its inode's number.
+    file: Option<File>,
     checked: Option<Instant>,
 }
 
@@ -100,7 +102,7 @@ pub(crate) fn script() -> Answer<Arc<Script>> {
         .is_none_or(|checked| now.duration_since(checked) >= CHECK_INTERVAL);
     if due {
         loaded.checked = Some(now);
-        loaded.look(path());
+        loaded.look(script_file());
     }
     loaded.script.clone().ok_or(Code::UNKNOWN)
 }
@@ -112,6 +114,7 @@ impl Loaded {
         if version.is_some() && version == self.version {
             return;
         }
+        self.file = File::open(path).ok();
         let text = fs::read_to_string(path).map_err(|error| error.to_string());
         match text.and_then(|text| Script::parse(&text)) {
             Ok(script) => {
@@ -147,7 +150,7 @@ fn version(path: &Path) -> Option<Version> {
 }
 
 /// The script's file: beside the library's own, with `.toml` behind its name.
-fn path() -> &'static Path {
+fn script_file() -> &'static Path {
     static PATH: OnceLock<PathBuf> = OnceLock::new();
     PATH.get_or_init(|| {
         let mut path = own_file().as_os_str().to_owned();
@@ -159,7 +162,11 @@ fn path() -> &'static Path {
 /// The file that this code was loaded from.
 pub(crate) fn own_file() -> &'static Path {
     static FILE: OnceLock<PathBuf> = OnceLock::new();
-    FILE.get_or_init(|| PathBuf::from(loaded_from()))
+    FILE.get_or_init(|| {
+        let file = PathBuf::from(loaded_from());
+        // Programs may name it relative to a folder that they leave later.
+        path::absolute(&file).unwrap_or(file)
+    })
 }
 
 /// What the dynamic linker says.
