@@ -111,7 +111,7 @@ impl Loaded {
     /// Reads the script if it is another than before.
     fn look(&mut self, path: &Path) {
         let version = version(path);
-        if version.is_some() && version == self.version {
+        if self.version == Some(version) {
             return;
         }
         self.file = File::open(path).ok();
@@ -121,10 +121,10 @@ impl Loaded {
                 self.script = Some(Arc::new(script));
                 afterlife::first_ns();
             }
-            // Said once for each version, or at each try where there is none.
+            // Said once for each version, and once if there is none.
             Err(error) => complain(path, &error, self.script.is_some()),
         }
-        self.version = version;
+        self.version = Some(version);
     }
 }
 
@@ -138,15 +138,18 @@ fn complain(path: &Path, error: &str, has_script: bool) {
     eprintln!("nvml-sim: {}: {error}; {then}", path.display());
 }
 
-fn version(path: &Path) -> Option<Version> {
-    let data = fs::metadata(path).ok()?;
-    Some((
+/// All zeros where there is no file.
+fn version(path: &Path) -> Version {
+    let Ok(data) = fs::metadata(path) else {
+        return Version::default();
+    };
+    (
         data.dev(),
         data.ino(),
         data.size(),
         data.mtime(),
         data.mtime_nsec(),
-    ))
+    )
 }
 
 /// The script's file: beside the library's own, with `.toml` behind its name.

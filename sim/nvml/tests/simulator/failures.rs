@@ -142,3 +142,13 @@ fn a_hang_ends_by_itself() {
         assert!(since.elapsed() >= Duration::from_millis(150));
     }
 }
+
+#[test]
+fn a_call_hangs_no_longer_than_it_should() {
+    let hang = "[[hangs]]\ncall = \"nvmlDeviceGetHandleByIndex_v2\"\nseconds = 1\n";
+    let rig = Rig::new(&format!("{}{hang}", one("h200", "")));
+    let since = Instant::now();
+    rig.nvml.device_by_index(0).unwrap();
+    let took = since.elapsed().as_secs_f64();
+    assert!((1.0..1.9).contains(&took), "{took} s");
+}

@@ -91,3 +91,20 @@ fn traffic_is_told_for_all_links_and_for_each() {
     assert_eq!((0..18).map(scoped).sum::<u64>(), 1805);
     assert_eq!((scoped(0), scoped(17)), (101, 100));
 }
+
+#[test]
+fn errors_of_each_memory_have_fields() {
+    let rig = Rig::new(&one(
+        "v100",
+        "ecc_corrected_volatile_l1_cache = 7\necc_uncorrected_volatile_cbu = 17\n\
+         ecc_corrected_aggregate_device_memory = 22\necc_uncorrected_aggregate_cbu = 28",
+    ));
+    for id in [
+        NVML_FI_DEV_ECC_SBE_VOL_L1,
+        NVML_FI_DEV_ECC_DBE_VOL_CBU,
+        NVML_FI_DEV_ECC_SBE_AGG_DEV,
+        NVML_FI_DEV_ECC_DBE_AGG_CBU,
+    ] {
+        check(&rig, id, id.into());
+    }
+}
