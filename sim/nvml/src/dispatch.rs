@@ -39,16 +39,17 @@ macro_rules! device_calls {
     };
 }
 
-/// Exports calls on no device, or on one that is not their first argument.
+/// Exports calls on no device, or on one that is not their first argument. Before each stands the
+/// function of this file that is its way in.
 macro_rules! library_calls {
-    ($( fn $name:ident ( $( $arg:ident : $type:ty ),* ) $body:block )*) => {
+    ($( $way:ident fn $name:ident ( $( $arg:ident : $type:ty ),* ) $body:block )*) => {
         /// The calls that this file exports.
         pub(crate) const NAMES: &[&str] = &[$(stringify!($name)),*];
         $(
             #[unsafe(no_mangle)]
             #[allow(non_snake_case)]
             extern "C" fn $name( $($arg: $type),* ) -> nvml_wrapper_sys::bindings::nvmlReturn_t {
-                $crate::dispatch::library(stringify!($name), || $body)
+                $crate::dispatch::$way(stringify!($name), || $body)
             }
         )*
     };
@@ -68,6 +69,15 @@ pub(crate) fn library(call: &'static str, body: impl FnOnce() -> Answer) -> nvml
     guarded(|| {
         ready(call)?;
         refuse(call, None)?;
+        body()
+    })
+}
+
+/// A call that finds out by itself which device it is on, and then goes through [`enter`].
+pub(crate) fn indirect(_call: &'static str, body: impl FnOnce() -> Answer) -> nvmlReturn_t {
+    guarded(|| {
+        initialized()?;
+        driver_loaded()?;
         body()
     })
 }

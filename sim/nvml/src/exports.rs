@@ -39,7 +39,6 @@ pub(crate) fn all() -> impl Iterator<Item = &'static str> {
         processes::NAMES,
         samples::NAMES,
         system::NAMES,
-        system::ANYTIME_NAMES,
         thermal::NAMES,
         throttle::NAMES,
         utilization::NAMES,

@@ -197,3 +197,16 @@ pub(crate) fn number(key: &str, value: &toml::Value) -> Result<Value, String> {
     }
     Err(format!("`{key}` is no number and no error of NVML's"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_values_are_documented() {
+        let readme = include_str!("../README.md");
+        for key in TEXTS.iter().chain(NUMBERS) {
+            assert!(readme.contains(&format!("\n| `{key}` |")), "{key}");
+        }
+    }
+}

@@ -21,6 +21,7 @@
 mod dispatch;
 
 mod abi;
+mod afterlife;
 mod clock;
 mod exports;
 mod handle;

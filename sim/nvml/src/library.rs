@@ -4,15 +4,16 @@
 
 use std::{
     ffi::{CStr, OsStr, OsString, c_void},
-    fs,
+    fs::{self, File},
     os::unix::{ffi::OsStrExt as _, fs::MetadataExt as _},
-    path::{Path, PathBuf},
+    path::{self, Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     time::{Duration, Instant},
 };
 
 use crate::{
     abi::{Answer, Code},
+    afterlife, clock,
     script::Script,
 };
 
@@ -31,8 +32,9 @@ struct Library {
 struct Loaded {
     script: Option<Arc<Script>>,
     version: Option<Version>,
+    // Kept open, so that no later version gets its inode's number.
+    file: Option<File>,
     checked: Option<Instant>,
-    first: Option<Instant>,
 }
 
 #[derive(Default)]
@@ -87,8 +89,8 @@ pub(crate) fn present() -> Vec<usize> {
 
 /// Seconds since the script was first read: the zero of all changing values.
 pub(crate) fn seconds() -> f64 {
-    let first = lock(&library().script).first;
-    first.map_or(0.0, |first| first.elapsed().as_secs_f64())
+    let since = clock::monotonic_ns().saturating_sub(afterlife::first_ns());
+    Duration::from_nanos(since).as_secs_f64()
 }
 
 /// The script as it is now. One that does not parse is as if it were not there.
@@ -100,7 +102,7 @@ pub(crate) fn script() -> Answer<Arc<Script>> {
         .is_none_or(|checked| now.duration_since(checked) >= CHECK_INTERVAL);
     if due {
         loaded.checked = Some(now);
-        loaded.look(path());
+        loaded.look(script_file());
     }
     loaded.script.clone().ok_or(Code::UNKNOWN)
 }
@@ -109,19 +111,20 @@ impl Loaded {
     /// Reads the script if it is another than before.
     fn look(&mut self, path: &Path) {
         let version = version(path);
-        if version.is_some() && version == self.version {
+        if self.version == Some(version) {
             return;
         }
+        self.file = File::open(path).ok();
         let text = fs::read_to_string(path).map_err(|error| error.to_string());
         match text.and_then(|text| Script::parse(&text)) {
             Ok(script) => {
                 self.script = Some(Arc::new(script));
-                self.first.get_or_insert_with(Instant::now);
+                afterlife::first_ns();
             }
-            // Said once for each version, or at each try where there is none.
+            // Said once for each version, and once if there is none.
             Err(error) => complain(path, &error, self.script.is_some()),
         }
-        self.version = version;
+        self.version = Some(version);
     }
 }
 
@@ -135,30 +138,43 @@ fn complain(path: &Path, error: &str, has_script: bool) {
     eprintln!("nvml-sim: {}: {error}; {then}", path.display());
 }
 
-fn version(path: &Path) -> Option<Version> {
-    let data = fs::metadata(path).ok()?;
-    Some((
+/// All zeros where there is no file.
+fn version(path: &Path) -> Version {
+    let Ok(data) = fs::metadata(path) else {
+        return Version::default();
+    };
+    (
         data.dev(),
         data.ino(),
         data.size(),
         data.mtime(),
         data.mtime_nsec(),
-    ))
+    )
 }
 
 /// The script's file: beside the library's own, with `.toml` behind its name.
-fn path() -> &'static Path {
+fn script_file() -> &'static Path {
     static PATH: OnceLock<PathBuf> = OnceLock::new();
     PATH.get_or_init(|| {
-        let mut path = own_file();
+        let mut path = own_file().as_os_str().to_owned();
         path.push(".toml");
         PathBuf::from(path)
     })
 }
 
 /// The file that this code was loaded from.
-fn own_file() -> OsString {
-    let address = own_file as fn() -> OsString as *const c_void;
+pub(crate) fn own_file() -> &'static Path {
+    static FILE: OnceLock<PathBuf> = OnceLock::new();
+    FILE.get_or_init(|| {
+        let file = PathBuf::from(loaded_from());
+        // Programs may name it relative to a folder that they leave later.
+        path::absolute(&file).unwrap_or(file)
+    })
+}
+
+/// What the dynamic linker says.
+fn loaded_from() -> OsString {
+    let address = loaded_from as fn() -> OsString as *const c_void;
     let mut info = libc::Dl_info {
         dli_fname: std::ptr::null(),
         dli_fbase: std::ptr::null_mut(),

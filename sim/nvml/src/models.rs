@@ -5,7 +5,10 @@
 
 use std::{collections::HashMap, sync::OnceLock};
 
-use crate::{script, values::Value};
+use crate::{
+    script,
+    values::{Number, Value},
+};
 
 type Values = HashMap<String, Value>;
 
@@ -70,7 +73,7 @@ pub(crate) fn mig(
     index: usize,
 ) -> Result<Values, String> {
     let number = |key: &str| gpu.get(key).and_then(|value| value.number(0.0).ok());
-    let memory = number("memory_total").map_or(0, |memory| memory.integer());
+    let memory = number("memory_total").map_or(0, Number::integer);
     let slices = match profile {
         Some(profile) => slices(profile)?,
         None => 1,
@@ -90,7 +93,7 @@ pub(crate) fn mig(
     };
     name.extend_from_slice(format!(" MIG {profile}").as_bytes());
     let uuid = format!("MIG-{place:08x}-5107-4a7e-8d1e-{index:012x}");
-    let multiprocessors = number("multiprocessors").map_or(0, |all| all.integer());
+    let multiprocessors = number("multiprocessors").map_or(0, Number::integer);
     let mut values: Values = [
         ("name", Value::Text(name)),
         ("uuid", Value::Text(uuid.into_bytes())),

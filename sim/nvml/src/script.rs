@@ -325,3 +325,32 @@ fn known_call(call: &str) -> Result<(), String> {
     }
     Err(format!("`{call}` is no call of this library"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_readme_s_script_is_one() {
+        let readme = include_str!("../README.md");
+        let (_, script) = readme.split_once("```toml\n").unwrap();
+        let (script, _) = script.split_once("```").unwrap();
+        let script = Script::parse(script).unwrap();
+        let gpu = &script.gpus[0];
+        assert_eq!(
+            (gpu.mig.len(), gpu.processes.len(), gpu.xids.len()),
+            (1, 1, 1)
+        );
+        assert_eq!(
+            (script.hangs.len(), script.errors.len(), gpu.errors.len()),
+            (1, 1, 1)
+        );
+    }
+
+    #[test]
+    fn the_demonstration_is_eight_gpus() {
+        let script = Script::parse(include_str!("../demo.toml")).unwrap();
+        assert_eq!(script.gpus.len(), 8);
+        assert!(script.gpus.iter().any(|gpu| gpu.mig.len() == 7));
+    }
+}

@@ -86,7 +86,7 @@ impl Value {
                 Number::Float(from + (to - from) * up)
             }
             Self::Growth { start, per_second } => {
-                Number::Integer(start.saturating_add((per_second * seconds) as i128))
+                Number::Integer(start.saturating_add(whole(per_second * seconds)))
             }
         })
     }
@@ -161,7 +161,7 @@ impl Number {
     pub(crate) fn integer(self) -> i128 {
         match self {
             Self::Integer(number) => number,
-            Self::Float(number) => number as i128,
+            Self::Float(number) => whole(number),
         }
     }
 
@@ -173,14 +173,22 @@ impl Number {
     }
 
     /// The lowest 32 bits, as C converts; so -1 is the largest.
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
     pub(crate) fn u32(self) -> u32 {
         self.integer() as u32
     }
 
     /// The lowest 64 bits.
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
     pub(crate) fn u64(self) -> u64 {
         self.integer() as u64
     }
+}
+
+/// A number without its fraction; the nearest there is if it is too large, 0 for NaN.
+#[allow(clippy::cast_possible_truncation)]
+fn whole(number: f64) -> i128 {
+    number as i128
 }
 
 /// Seconds of a script, which may be any number.

@@ -10,8 +10,9 @@ use std::{
 
 use crate::{
     abi::{Answer, Code},
-    library,
+    afterlife, library,
     script::{Script, Xid},
+    values::Number,
 };
 
 /// NVML's bit for these events.
@@ -25,8 +26,6 @@ struct Sets {
     made: usize,
     /// By set.
     open: HashMap<usize, Cursors>,
-    /// The furthest that any set has come.
-    furthest: Cursors,
 }
 
 /// How often each entry was delivered, by GPU.
@@ -56,7 +55,7 @@ pub(crate) fn register(set: usize, gpu: usize, types: u64) -> Answer {
     let script = library::script()?;
     let seconds = library::seconds();
     let mut sets = sets();
-    let mut start = sets.furthest.get(&gpu).cloned().unwrap_or_default();
+    let mut start = afterlife::delivered(gpu);
     // What comes again and again comes from now on; the rest waits for whoever registers first.
     let xids = script.gpus.get(gpu).map_or(&[][..], |gpu| &gpu.xids);
     start.resize(start.len().max(xids.len()), 0);
@@ -93,9 +92,7 @@ pub(crate) fn next(set: usize, script: &Script, seconds: f64) -> Answer<Option<(
     let Some((gpu, entry, count, xid)) = found else {
         return Ok(None);
     };
-    let furthest = sets.furthest.entry(gpu).or_default();
-    furthest.resize(furthest.len().max(entry + 1), 0);
-    furthest[entry] = furthest[entry].max(count);
+    afterlife::deliver(gpu, entry, count);
     Ok(Some((gpu, xid)))
 }
 
@@ -103,7 +100,10 @@ pub(crate) fn next(set: usize, script: &Script, seconds: f64) -> Answer<Option<(
 fn due(xid: &Xid, seconds: f64) -> u64 {
     let after = seconds - xid.after_seconds;
     match xid.every_seconds {
-        Some(every) if every > 0.0 && after >= 0.0 => (after / every) as u64,
+        Some(every) if every > 0.0 && after >= 0.0 => {
+            let times = Number::Float(after / every);
+            u64::try_from(times.integer()).unwrap_or(u64::MAX)
+        }
         Some(_) => 0,
         None => (after >= 0.0).into(),
     }

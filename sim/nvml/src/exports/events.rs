@@ -22,23 +22,23 @@ const CHECK: Duration = Duration::from_millis(10);
 pub(crate) use calls_on_devices::NAMES as DEVICE_NAMES;
 
 library_calls! {
-    fn nvmlEventSetCreate(set: Out<nvmlEventSet_t>) {
+    library fn nvmlEventSetCreate(set: Out<nvmlEventSet_t>) {
         set.check()?;
         set.put(ptr::without_provenance_mut::<nvmlEventSet_st>(xids::create()))
     }
 
-    fn nvmlEventSetFree(set: nvmlEventSet_t) {
+    library fn nvmlEventSetFree(set: nvmlEventSet_t) {
         xids::free(set.addr())
     }
 
-    fn nvmlEventSetWait_v2(
+    library fn nvmlEventSetWait_v2(
         set: nvmlEventSet_t, event: Out<nvmlEventData_t>, timeout_ms: c_uint
     ) {
         event.check()?;
         wait(set.addr(), event, Duration::from_millis(timeout_ms.into()))
     }
 
-    fn nvmlDeviceRegisterEvents(device: nvmlDevice_t, types: c_ulonglong, set: nvmlEventSet_t) {
+    indirect fn nvmlDeviceRegisterEvents(device: nvmlDevice_t, types: c_ulonglong, set: nvmlEventSet_t) {
         let unit = dispatch::on_device("nvmlDeviceRegisterEvents", device)?;
         unit.whole()?;
         if types & !unit.u64("event_types")? != 0 {

@@ -50,6 +50,32 @@ fn answer(unit: &Unit, field: &mut nvmlFieldValue_t) {
     }
 }
 
+/// Fields 7 to 28.
+const ECC: [&str; 22] = [
+    "ecc_corrected_volatile_l1_cache",
+    "ecc_uncorrected_volatile_l1_cache",
+    "ecc_corrected_volatile_l2_cache",
+    "ecc_uncorrected_volatile_l2_cache",
+    "ecc_corrected_volatile_device_memory",
+    "ecc_uncorrected_volatile_device_memory",
+    "ecc_corrected_volatile_register_file",
+    "ecc_uncorrected_volatile_register_file",
+    "ecc_corrected_volatile_texture_memory",
+    "ecc_uncorrected_volatile_texture_memory",
+    "ecc_uncorrected_volatile_cbu",
+    "ecc_corrected_aggregate_l1_cache",
+    "ecc_uncorrected_aggregate_l1_cache",
+    "ecc_corrected_aggregate_l2_cache",
+    "ecc_uncorrected_aggregate_l2_cache",
+    "ecc_corrected_aggregate_device_memory",
+    "ecc_uncorrected_aggregate_device_memory",
+    "ecc_corrected_aggregate_register_file",
+    "ecc_uncorrected_aggregate_register_file",
+    "ecc_corrected_aggregate_texture_memory",
+    "ecc_uncorrected_aggregate_texture_memory",
+    "ecc_uncorrected_aggregate_cbu",
+];
+
 /// What a field is.
 enum Field {
     /// A value of the device, of 32 bits.
@@ -124,6 +150,7 @@ fn find(id: u32) -> Option<Field> {
         4 => Field::Long("ecc_uncorrected_volatile"),
         5 => Field::Long("ecc_corrected_aggregate"),
         6 => Field::Long("ecc_uncorrected_aggregate"),
+        7..=28 => Field::Long(ECC[id as usize - 7]),
         29 => Field::Long("retired_pages_single_bit"),
         30 => Field::Long("retired_pages_double_bit"),
         31 => Field::Long("retired_pages_pending"),

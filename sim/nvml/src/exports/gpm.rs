@@ -29,7 +29,7 @@ const MOST: u32 = 210;
 pub(crate) use calls_on_devices::NAMES as DEVICE_NAMES;
 
 library_calls! {
-    fn nvmlGpmSampleAlloc(sample: Out<nvmlGpmSample_t>) {
+    library fn nvmlGpmSampleAlloc(sample: Out<nvmlGpmSample_t>) {
         sample.check()?;
         let mut samples = samples();
         samples.made += 1;
@@ -38,16 +38,16 @@ library_calls! {
         sample.put(ptr::without_provenance_mut::<nvmlGpmSample_st>(number))
     }
 
-    fn nvmlGpmSampleFree(sample: nvmlGpmSample_t) {
+    library fn nvmlGpmSampleFree(sample: nvmlGpmSample_t) {
         let gone = samples().kept.remove(&sample.addr());
         gone.map(drop).ok_or(Code::INVALID_ARGUMENT)
     }
 
-    fn nvmlGpmMetricsGet(request: Out<nvmlGpmMetricsGet_t>) {
+    indirect fn nvmlGpmMetricsGet(request: Out<nvmlGpmMetricsGet_t>) {
         metrics(request)
     }
 
-    fn nvmlGpmMigSampleGet(device: nvmlDevice_t, gpu_instance: c_uint, sample: nvmlGpmSample_t) {
+    indirect fn nvmlGpmMigSampleGet(device: nvmlDevice_t, gpu_instance: c_uint, sample: nvmlGpmSample_t) {
         let unit = dispatch::on_device("nvmlGpmMigSampleGet", device)?;
         unit.whole()?;
         supported(&unit)?;

@@ -8,7 +8,8 @@ use crate::{
 };
 
 /// NVML's way to number the versions of structures: the size, and the number in the top byte.
-const VERSION: u32 = size_of::<nvmlMemory_v2_t>() as u32 | 2 << 24;
+const VERSION: u32 = 0x0200_0028;
+const _: () = assert!(size_of::<nvmlMemory_v2_t>() == 40);
 
 device_calls! {
     fn nvmlDeviceGetMemoryInfo(memory: Out<nvmlMemory_t>) |unit| {

@@ -19,12 +19,13 @@ pub(super) const ERRORS: [&str; 4] = [
 device_calls! {
     fn nvmlDeviceGetNvLinkState(link: c_uint, active: Out<c_uint>) |unit| {
         active.check()?;
-        active.put(of_link(unit, "nvlink_active", link)?.min(1) as u32)
+        active.put((of_link(unit, "nvlink_active", link)? != 0).into())
     }
 
     fn nvmlDeviceGetNvLinkVersion(link: c_uint, version: Out<c_uint>) |unit| {
         version.check()?;
-        version.put(of_link(unit, "nvlink_version", link)? as u32)
+        existing(unit, link)?;
+        version.put(unit.nth("nvlink_version", link as usize)?.u32())
     }
 
     fn nvmlDeviceGetNvLinkErrorCounter(

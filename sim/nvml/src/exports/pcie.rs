@@ -1,4 +1,4 @@
-//! The PCIe link.
+//! The link to the host.
 
 use std::{ffi::c_uint, thread, time::Duration};
 

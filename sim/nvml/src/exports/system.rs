@@ -16,45 +16,8 @@ use crate::{
     values::Value,
 };
 
-/// Calls that work before initialization as well.
-pub(crate) const ANYTIME_NAMES: &[&str] = &[
-    "nvmlErrorString",
-    "nvmlInit",
-    "nvmlInitWithFlags",
-    "nvmlInit_v2",
-    "nvmlShutdown",
-    "nvmlSystemGetCudaDriverVersion",
-    "nvmlSystemGetCudaDriverVersion_v2",
-];
-
 /// For the texts of callers, which should end some time.
 const LONGEST_TEXT: usize = 256;
-
-macro_rules! anytime_calls {
-    ($( fn $name:ident ( $( $arg:ident : $type:ty ),* ) $body:block )*) => {
-        $(
-            #[unsafe(no_mangle)]
-            #[allow(non_snake_case)]
-            extern "C" fn $name( $($arg: $type),* ) -> nvmlReturn_t {
-                dispatch::anytime(stringify!($name), || $body)
-            }
-        )*
-    };
-}
-
-anytime_calls! {
-    fn nvmlInit() { initialize() }
-
-    fn nvmlInit_v2() { initialize() }
-
-    fn nvmlInitWithFlags(_flags: c_uint) { initialize() }
-
-    fn nvmlShutdown() { library::shut_down() }
-
-    fn nvmlSystemGetCudaDriverVersion(version: Out<c_int>) { cuda_version(version) }
-
-    fn nvmlSystemGetCudaDriverVersion_v2(version: Out<c_int>) { cuda_version(version) }
-}
 
 #[unsafe(no_mangle)]
 #[allow(non_snake_case)]
@@ -63,40 +26,52 @@ extern "C" fn nvmlErrorString(code: nvmlReturn_t) -> *const c_char {
 }
 
 library_calls! {
-    fn nvmlSystemGetDriverVersion(text: Out<c_char>, room: c_uint) {
+    anytime fn nvmlInit() { initialize() }
+
+    anytime fn nvmlInit_v2() { initialize() }
+
+    anytime fn nvmlInitWithFlags(_flags: c_uint) { initialize() }
+
+    anytime fn nvmlShutdown() { library::shut_down() }
+
+    anytime fn nvmlSystemGetCudaDriverVersion(version: Out<c_int>) { cuda_version(version) }
+
+    anytime fn nvmlSystemGetCudaDriverVersion_v2(version: Out<c_int>) { cuda_version(version) }
+
+    library fn nvmlSystemGetDriverVersion(text: Out<c_char>, room: c_uint) {
         version(text, room, &library::script()?.driver_version)
     }
 
-    fn nvmlSystemGetNVMLVersion(text: Out<c_char>, room: c_uint) {
+    library fn nvmlSystemGetNVMLVersion(text: Out<c_char>, room: c_uint) {
         version(text, room, &library::script()?.nvml_version)
     }
 
-    fn nvmlSystemGetProcessName(pid: c_uint, text: Out<c_char>, room: c_uint) {
+    library fn nvmlSystemGetProcessName(pid: c_uint, text: Out<c_char>, room: c_uint) {
         text.check()?;
         process_name(pid, text, room)
     }
 
-    fn nvmlDeviceGetCount(count: Out<c_uint>) { device_count(count) }
+    library fn nvmlDeviceGetCount(count: Out<c_uint>) { device_count(count) }
 
-    fn nvmlDeviceGetCount_v2(count: Out<c_uint>) { device_count(count) }
+    library fn nvmlDeviceGetCount_v2(count: Out<c_uint>) { device_count(count) }
 
-    fn nvmlDeviceGetHandleByIndex(index: c_uint, device: Out<nvmlDevice_t>) {
+    indirect fn nvmlDeviceGetHandleByIndex(index: c_uint, device: Out<nvmlDevice_t>) {
         by_index("nvmlDeviceGetHandleByIndex", index, device)
     }
 
-    fn nvmlDeviceGetHandleByIndex_v2(index: c_uint, device: Out<nvmlDevice_t>) {
+    indirect fn nvmlDeviceGetHandleByIndex_v2(index: c_uint, device: Out<nvmlDevice_t>) {
         by_index("nvmlDeviceGetHandleByIndex_v2", index, device)
     }
 
-    fn nvmlDeviceGetHandleByUUID(uuid: Out<c_char>, device: Out<nvmlDevice_t>) {
+    indirect fn nvmlDeviceGetHandleByUUID(uuid: Out<c_char>, device: Out<nvmlDevice_t>) {
         by_text("nvmlDeviceGetHandleByUUID", uuid, device, "uuid")
     }
 
-    fn nvmlDeviceGetHandleByPciBusId_v2(address: Out<c_char>, device: Out<nvmlDevice_t>) {
+    indirect fn nvmlDeviceGetHandleByPciBusId_v2(address: Out<c_char>, device: Out<nvmlDevice_t>) {
         by_text("nvmlDeviceGetHandleByPciBusId_v2", address, device, "pci_bus_id")
     }
 
-    fn nvmlDeviceGetHandleBySerial(serial: Out<c_char>, device: Out<nvmlDevice_t>) {
+    indirect fn nvmlDeviceGetHandleBySerial(serial: Out<c_char>, device: Out<nvmlDevice_t>) {
         by_text("nvmlDeviceGetHandleBySerial", serial, device, "serial")
     }
 }
