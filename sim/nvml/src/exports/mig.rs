@@ -21,7 +21,13 @@ device_calls! {
     }
 
     fn nvmlDeviceGetMaxMigDeviceCount(count: Out<c_uint>) |unit| {
-        unit.put_u32(count, "mig_max")
+        unit.whole()?;
+        count.put(match unit.u32("mig_max") {
+            Ok(most) if unit.is_divided() => most,
+            // NVML has no error for a GPU that cannot be divided, or is not.
+            Ok(_) | Err(Code::NOT_SUPPORTED) => 0,
+            Err(other) => return Err(other),
+        })
     }
 
     fn nvmlDeviceGetMigDeviceHandleByIndex(index: c_uint, device: Out<nvmlDevice_t>) |unit| {

@@ -34,7 +34,6 @@ device_calls! {
         shares: Out<nvmlProcessUtilizationSample_t>, count: Out<c_uint>, last_seen: c_ulonglong
     ) |unit| {
         count.check()?;
-        unit.whole()?;
         undivided(unit)?;
         let shares_now = shares_since(unit, last_seen)?;
         if shares_now.is_empty() {

@@ -49,12 +49,10 @@ device_calls! {
     }
 }
 
-/// As many as there are speeds. A GPU without fans does support the question.
+/// As many as there are speeds. NVML does not answer 0 for a GPU without fans, but refuses.
 fn fans(unit: &Unit) -> Answer<u32> {
-    unit.whole()?;
-    Ok(match unit.value("fan_speed") {
-        Err(_) => 0,
-        Ok(Value::List(list)) => u32::try_from(list.len()).unwrap_or(u32::MAX),
-        Ok(_) => 1,
+    Ok(match unit.value("fan_speed")? {
+        Value::List(list) => u32::try_from(list.len()).unwrap_or(u32::MAX),
+        _ => 1,
     })
 }

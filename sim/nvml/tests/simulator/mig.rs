@@ -36,6 +36,7 @@ fn seven_instances_are_seven_devices() {
         assert_eq!(attributes.multiprocessor_count, 132 / 7);
         assert_eq!(attributes.gpu_instance_slice_count, 1);
         refused!(instance.power_usage(), NotSupported);
+        refused!(instance.process_utilization_stats(None), NotSupported);
         let processes = instance.running_compute_processes().unwrap();
         assert_eq!(processes.len(), usize::from(index == 2));
         uuids.push(instance.uuid().unwrap());
@@ -70,7 +71,11 @@ fn a_divided_gpu_does_not_tell_how_busy_it_is() {
 fn an_undivided_gpu_has_no_instances() {
     let rig = Rig::new(&one("a100", ""));
     assert_eq!(rig.gpu().mig_mode().unwrap().current, 0);
+    assert_eq!(rig.gpu().mig_device_count().unwrap(), 0);
     refused!(rig.gpu().mig_device_by_index(0), NotFound);
+    let rig = Rig::new(&one("l4", ""));
+    assert_eq!(rig.gpu().mig_device_count().unwrap(), 0);
+    refused!(rig.gpu().mig_device_by_index(0), NotSupported);
 }
 
 #[test]
