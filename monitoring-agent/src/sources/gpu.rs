@@ -68,9 +68,11 @@ impl Source for Gpu {
                 self.xids.look_at(&poll);
                 Ok(batch(&poll, &self.xids, |pid| self.labels.agent_of(pid)))
             }
-            Err(missing @ (GpuError::NoLibrary(_) | GpuError::NoDriver(_))) => {
-                Ok(off(&missing.to_string()))
+            Err(missing @ GpuError::NoLibrary(_)) => {
+                // Its words end with the advice to name the library's file.
+                Ok(off(&format!("{missing} in sources.gpu.nvml_library")))
             }
+            Err(missing @ GpuError::NoDriver(_)) => Ok(off(&missing.to_string())),
             Err(GpuError::Starting) => Ok(Batch {
                 starting: true,
                 ..Batch::default()

@@ -2,7 +2,7 @@
 //!
 //! Each is said once. Knows no metric.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use monitoring::gpu::{GpuMetrics, Poll};
 use tracing::{info, warn};
@@ -13,6 +13,9 @@ use crate::printable::printable;
 /// Most devices that are remembered. More than fit into a node, so that only a node that keeps
 /// changing its GPUs, or a driver gone mad, forgets one.
 pub(super) const MOST_DEVICES: usize = 256;
+
+/// Most arguments of a call that are named one by one.
+const MOST_ARGUMENTS: usize = 4;
 
 /// What has been said so far.
 #[derive(Debug, Default)]
@@ -105,7 +108,7 @@ impl Device {
             let new = gpu.unsupported.iter().filter(|name| !said.contains(name));
             let names: Vec<_> = new.copied().collect();
             if !names.is_empty() {
-                let names = names.join(", ");
+                let names = in_short(&names);
                 info!(
                     device_id,
                     uuid, "the GPU does not support {names}; what they tell is absent"
@@ -129,4 +132,19 @@ impl Device {
             uuid, "the GPU's metrics end until it answers again: {why}"
         );
     }
+}
+
+/// Names of calls on one line. Of a call that has many arguments which are not supported, their
+/// number stands for them: there are 32 counters of ECC errors alone.
+fn in_short(names: &[&'static str]) -> String {
+    let mut by_call = BTreeMap::<&str, Vec<&str>>::new();
+    for name in names {
+        let call = name.split('(').next().unwrap_or(name);
+        by_call.entry(call).or_default().push(name);
+    }
+    let calls = by_call.into_iter().map(|(call, names)| match names.len() {
+        0..=MOST_ARGUMENTS => names.join(", "),
+        many => format!("{call} ({many} kinds)"),
+    });
+    calls.collect::<Vec<_>>().join(", ")
 }

@@ -49,6 +49,7 @@ fn without_a_library_the_rest_goes_on() {
     let agent = Agent::with_config(node.folder.path(), &missing);
     let line = agent.process.wait_for("source off");
     assert!(line.contains("absent.so"), "{line}");
+    assert!(line.contains("file in sources.gpu.nvml_library"), "{line}");
     let collected = |metrics: &str| value(metrics, "process_cpu_seconds_total").is_some();
     for _ in 0..5 {
         let metrics = agent.fresh_metrics();

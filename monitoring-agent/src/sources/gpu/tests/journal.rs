@@ -158,6 +158,24 @@ fn what_is_not_supported_is_said_once_and_by_name() {
 }
 
 #[test]
+fn many_arguments_of_one_call_are_said_as_a_number() {
+    let few = ["a(1)", "a(2)", "a(3)", "a(4)", "b", "c"];
+    let many = [&few[..], &["c(1)", "a(5)"]].concat();
+    let with = |names: &[&'static str]| {
+        poll([GpuMetrics {
+            unsupported: names.into(),
+            ..silent(0, "A")
+        }])
+    };
+    let of_few = &["support a(1), a(2), a(3), a(4), b, c; what"][..];
+    check(&[with(&few)], &[of_few]);
+    check(
+        &[with(&many)],
+        &[&["support a (5 kinds), b, c, c(1); what"]],
+    );
+}
+
+#[test]
 fn hostile_names_do_not_break_the_log() {
     let polls = [poll_with(&[(0, "A\n\x1b[31m")], &[]), poll_with(&[], &[0])];
     check(&polls, &[&["u{1b}"]]);
