@@ -2,7 +2,7 @@
 //!
 //! Each is said once. Knows no metric.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::collections::{BTreeMap, BTreeSet};
 
 use monitoring::gpu::{GpuMetrics, Poll};
 use tracing::{info, warn};
@@ -32,7 +32,7 @@ struct Device {
     /// As the device gave it; empty for one that has never answered.
     uuid: String,
     /// Readings that it was said not to support.
-    unsupported: Arc<[&'static str]>,
+    unsupported: BTreeSet<&'static str>,
     /// Whether it was said to be lost.
     lost: bool,
 }
@@ -44,7 +44,7 @@ impl Journal {
             return;
         }
         for gpu in poll.devices.values() {
-            self.device(gpu).answers(gpu);
+            self.device(gpu, poll).answers(gpu);
         }
         for number in poll.lost.keys() {
             // One that has never answered is known by its number alone.
@@ -68,14 +68,15 @@ impl Journal {
         self.devices.len()
     }
 
-    /// What is known of a device that answers.
-    fn device(&mut self, gpu: &GpuMetrics) -> &mut Device {
-        let uuid = &gpu.identity.uuid;
-        let same = |device: &Device| {
-            let unnamed = device.uuid.is_empty() && device.number == gpu.device_id;
-            device.uuid == *uuid || unnamed
-        };
-        match self.devices.iter().position(same) {
+    /// What is known of a device that answers: under its UUID and number, or else under its UUID
+    /// with a number that it has no more, or as the one of this number that had no UUID yet.
+    fn device(&mut self, gpu: &GpuMetrics, poll: &Poll) -> &mut Device {
+        let (number, uuid) = (gpu.device_id, &gpu.identity.uuid);
+        let known = |same: &dyn Fn(&Device) -> bool| self.devices.iter().position(same);
+        let at = known(&|device| device.number == number && device.uuid == *uuid)
+            .or_else(|| known(&|device| device.uuid == *uuid && !device.answers_in(poll)))
+            .or_else(|| known(&|device| device.number == number && device.uuid.is_empty()));
+        match at {
             Some(at) => &mut self.devices[at],
             None => self.remember(Device::default()),
         }
@@ -103,18 +104,14 @@ impl Device {
         if std::mem::take(&mut self.lost) {
             info!(device_id, uuid, "the GPU is back");
         }
-        if self.unsupported != gpu.unsupported {
-            let said = &self.unsupported;
-            let new = gpu.unsupported.iter().filter(|name| !said.contains(name));
-            let names: Vec<_> = new.copied().collect();
-            if !names.is_empty() {
-                let names = in_short(&names);
-                info!(
-                    device_id,
-                    uuid, "the GPU does not support {names}; what they tell is absent"
-                );
-            }
-            self.unsupported = Arc::clone(&gpu.unsupported);
+        let named = gpu.unsupported.iter().copied();
+        let new: Vec<_> = named.filter(|name| self.unsupported.insert(name)).collect();
+        if !new.is_empty() {
+            let names = in_short(&new);
+            info!(
+                device_id,
+                uuid, "the GPU does not support {names}; what they tell is absent"
+            );
         }
     }
 

@@ -2,6 +2,7 @@
 //! harmless whatever a device calls itself.
 
 mod journal;
+mod presence;
 mod readings;
 mod xids;
 

@@ -119,6 +119,41 @@ fn gpus_are_told_apart_by_their_uuid() {
 }
 
 #[test]
+fn gpus_of_one_uuid_or_none_are_two() {
+    let with = |names: &[&'static str], device_id, uuid| GpuMetrics {
+        unsupported: names.into(),
+        ..silent(device_id, uuid)
+    };
+    for uuid in ["", "A"] {
+        let both = poll([with(&["a"], 0, uuid), with(&["b"], 1, uuid)]);
+        let one = poll([with(&["a"], 0, uuid)]);
+        let first = &["support a;", "device_id=0"][..];
+        let second = &["support b;", "device_id=1"][..];
+        let gone = &["metrics end", "device_id=1"][..];
+        check(&[both.clone(), both.clone(), one], &[first, second, gone]);
+    }
+}
+
+#[test]
+fn what_is_found_unsupported_anew_is_not_said_again() {
+    let with = |names: &[&'static str]| {
+        poll([GpuMetrics {
+            unsupported: names.into(),
+            ..silent(0, "A")
+        }])
+    };
+    check(
+        &[
+            with(&["a", "b"]),
+            with(&["a"]),
+            with(&[]),
+            with(&["a", "b"]),
+        ],
+        &[&["support a, b;"]],
+    );
+}
+
+#[test]
 fn a_gpu_that_never_answered_is_known_by_its_number() {
     let lost = poll_with(&[(0, "A")], &[1]);
     let both = poll_with(&[(0, "A"), (1, "B")], &[]);
