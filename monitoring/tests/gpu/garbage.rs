@@ -27,7 +27,11 @@ fn all_bits_set_is_absent() {
     assert_eq!(metrics.pcie.replays, None);
     assert_eq!(metrics.encoder_utilization_ratio, None);
     assert_eq!(metrics.nvlink.transmitted_bytes, None);
-    let totals = metrics.ecc_errors.iter().filter(|it| it.location == "all").count();
+    let totals = metrics
+        .ecc_errors
+        .iter()
+        .filter(|it| it.location == "all")
+        .count();
     assert_eq!(totals, 3);
 }
 
@@ -76,7 +80,11 @@ fn unsupported_calls_are_absent_and_named() {
     // What the fields do not have, other calls may.
     assert_eq!(named(&metrics.retired_pages, "double_bit"), Some(0));
     assert_eq!(named(&metrics.nvlink.errors, "replay"), Some(0));
-    let power = metrics.throttle_reasons.iter().find(|it| it.reason == "sw_power_cap").unwrap();
+    let power = metrics
+        .throttle_reasons
+        .iter()
+        .find(|it| it.reason == "sw_power_cap")
+        .unwrap();
     assert_eq!(power.seconds, Some(0.0));
 }
 
@@ -86,7 +94,9 @@ fn what_is_unsupported_is_not_tried_again() {
                   nvmlDeviceGetTemperature = \"NOT_SUPPORTED\"\n";
     let sim = Sim::new(errors);
     let monitor = sim.open();
-    sim.rewrite("[[gpus]]\nmodel = \"l4\"\n[gpus.values]\ntemperature = 50\npower_usage_mw = 1000\n");
+    sim.rewrite(
+        "[[gpus]]\nmodel = \"l4\"\n[gpus.values]\ntemperature = 50\npower_usage_mw = 1000\n",
+    );
     let metrics = super::rig::poll_until("the new script", || {
         let metrics = monitor.device(0).unwrap();
         (metrics.power_watts == Some(1.0)).then_some(metrics)
@@ -109,9 +119,14 @@ fn one_failed_call_costs_one_reading() {
         let metrics = monitor.device(0).unwrap();
         assert_eq!(metrics.temperature, Reading::ABSENT, "{error}");
         assert_eq!(metrics.power_watts, Some(5.0), "{error}");
-        assert!(!metrics.unsupported.contains(&"nvmlDeviceGetTemperature"), "{error}");
+        assert!(
+            !metrics.unsupported.contains(&"nvmlDeviceGetTemperature"),
+            "{error}"
+        );
         sim.rewrite("[[gpus]]\nmodel = \"l4\"\n");
-        super::rig::poll_until("it comes back", || monitor.device(0).unwrap().temperature.get());
+        super::rig::poll_until("it comes back", || {
+            monitor.device(0).unwrap().temperature.get()
+        });
     }
 }
 
@@ -122,7 +137,10 @@ fn throttle_reasons_that_hold_now() {
     let metrics = read("l4", rest);
     let active = |reason| {
         let reasons = &metrics.throttle_reasons;
-        reasons.iter().find(|it| it.reason == reason).and_then(|it| it.active)
+        reasons
+            .iter()
+            .find(|it| it.reason == reason)
+            .and_then(|it| it.active)
     };
     for (reason, want) in [
         ("sw_power_cap", Some(true)),

@@ -29,7 +29,12 @@ fn a_hang_is_told_and_over_when_it_is_over() {
     let monitor = sim.builder().call_deadline(DEADLINE).poll();
     let before = poll_until("a poll", || monitor.latest().ok());
     sim.rewrite(&hanging(call));
-    poll_until("the hang", || monitor.latest().err().filter(|error| is_hanging(error, call)));
+    poll_until("the hang", || {
+        monitor
+            .latest()
+            .err()
+            .filter(|error| is_hanging(error, call))
+    });
     let begun = Instant::now();
     assert!(is_hanging(&monitor.latest().unwrap_err(), call));
     assert!(is_hanging(&monitor.collect_all().unwrap_err(), call));
@@ -37,7 +42,12 @@ fn a_hang_is_told_and_over_when_it_is_over() {
     assert!(begun.elapsed() < LONG);
     sim.rewrite(GPU);
     let after = poll_until("a poll again", || monitor.latest().ok());
-    poll_until("new polls", || monitor.latest().ok().filter(|poll| poll.number > after.number));
+    poll_until("new polls", || {
+        monitor
+            .latest()
+            .ok()
+            .filter(|poll| poll.number > after.number)
+    });
     assert!(after.number >= before.number);
     assert!(monitor.collect_all().is_ok());
 }
@@ -93,7 +103,11 @@ fn the_end_is_quick() {
         poll_until("a poll", || monitor.latest().ok());
         let begun = Instant::now();
         drop(monitor);
-        assert!(begun.elapsed() < Duration::from_secs(1), "it took {:?}", begun.elapsed());
+        assert!(
+            begun.elapsed() < Duration::from_secs(1),
+            "it took {:?}",
+            begun.elapsed()
+        );
     }
 }
 

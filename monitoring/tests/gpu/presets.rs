@@ -39,7 +39,9 @@ const KEPT: [&str; 13] = [
 ];
 
 fn check(model: &str, file: &str, name: &str) {
-    let mut values: Table = file.parse().unwrap_or_else(|error| panic!("{name}: {error}"));
+    let mut values: Table = file
+        .parse()
+        .unwrap_or_else(|error| panic!("{name}: {error}"));
     let mut script = format!("[[gpus]]\nmodel = \"{model}\"\n[gpus.values]\n");
     for (number, (key, value)) in values.iter_mut().enumerate() {
         if KEPT.contains(&key.as_str()) || key.starts_with("memory_") && key != "memory_temperature"
@@ -62,7 +64,10 @@ fn check(model: &str, file: &str, name: &str) {
     let sim = Sim::new(&script);
     let monitor = sim.open();
     let metrics = settled(&monitor, &values);
-    let expected = Expected { values: &values, metrics: &metrics };
+    let expected = Expected {
+        values: &values,
+        metrics: &metrics,
+    };
     expected.check_levels();
     expected.check_memory();
     expected.check_link();
@@ -105,7 +110,11 @@ impl Expected<'_> {
 
     fn count(&self, key: &str) -> Option<u64> {
         let number = self.values.get(key)?.as_integer();
-        Some(number.and_then(|number| u64::try_from(number).ok()).unwrap())
+        Some(
+            number
+                .and_then(|number| u64::try_from(number).ok())
+                .unwrap(),
+        )
     }
 
     fn same(&self, key: &str, factor: f64, got: Option<f64>) {
@@ -116,10 +125,22 @@ impl Expected<'_> {
         let metrics = self.metrics;
         self.same("utilization_gpu", 1.0, metrics.utilization.get());
         self.same("utilization_memory", 0.01, metrics.memory_utilization_ratio);
-        self.same("encoder_utilization", 0.01, metrics.encoder_utilization_ratio);
-        self.same("decoder_utilization", 0.01, metrics.decoder_utilization_ratio);
+        self.same(
+            "encoder_utilization",
+            0.01,
+            metrics.encoder_utilization_ratio,
+        );
+        self.same(
+            "decoder_utilization",
+            0.01,
+            metrics.decoder_utilization_ratio,
+        );
         self.same("temperature", 1.0, metrics.temperature.get());
-        self.same("memory_temperature", 1.0, metrics.memory_temperature_celsius);
+        self.same(
+            "memory_temperature",
+            1.0,
+            metrics.memory_temperature_celsius,
+        );
         self.same("power_usage_mw", 1e-3, metrics.power_watts);
         self.same("enforced_power_limit_mw", 1e-3, metrics.power_limit_watts);
         self.same("energy_mj", 1e-3, metrics.energy_joules);
@@ -147,8 +168,10 @@ impl Expected<'_> {
             Some(fan) => vec![fan.as_integer().unwrap()],
             None => vec![],
         };
-        let fans: Vec<_> =
-            fans.into_iter().map(|fan| f64::from(i32::try_from(fan).unwrap()) / 100.0).collect();
+        let fans: Vec<_> = fans
+            .into_iter()
+            .map(|fan| f64::from(i32::try_from(fan).unwrap()) / 100.0)
+            .collect();
         assert_eq!(metrics.fan_speed_ratios, fans);
     }
 
@@ -170,10 +193,15 @@ impl Expected<'_> {
     fn check_link(&self) {
         let pcie = &self.metrics.pcie;
         assert_eq!(pcie.replays, self.count("pcie_replays"));
-        assert_eq!(pcie.link_generation.map(u64::from), self.count("pcie_generation"));
+        assert_eq!(
+            pcie.link_generation.map(u64::from),
+            self.count("pcie_generation")
+        );
         assert_eq!(pcie.link_width.map(u64::from), self.count("pcie_width"));
-        let (transmitted, received) =
-            (pcie.transmitted_bytes_per_second, pcie.received_bytes_per_second);
+        let (transmitted, received) = (
+            pcie.transmitted_bytes_per_second,
+            pcie.received_bytes_per_second,
+        );
         if self.values.contains_key("gpm_supported") {
             self.same("gpm_pcie_tx_mib", 1_048_576.0, transmitted);
             self.same("gpm_pcie_rx_mib", 1_048_576.0, received);
@@ -188,15 +216,26 @@ impl Expected<'_> {
     fn check_throttling(&self) {
         let time = |reason: &str| {
             let reasons = &self.metrics.throttle_reasons;
-            reasons.iter().find(|it| it.reason == reason).and_then(|it| it.seconds)
+            reasons
+                .iter()
+                .find(|it| it.reason == reason)
+                .and_then(|it| it.seconds)
         };
         self.same("throttled_power_ns", 1e-9, time("sw_power_cap"));
         self.same("throttled_sync_boost_ns", 1e-9, time("sync_boost"));
         self.same("throttled_board_limit_ns", 1e-9, time("board_limit"));
-        self.same("throttled_low_utilization_ns", 1e-9, time("low_utilization"));
+        self.same(
+            "throttled_low_utilization_ns",
+            1e-9,
+            time("low_utilization"),
+        );
         self.same("throttled_reliability_ns", 1e-9, time("reliability"));
         self.same("throttled_hw_thermal_ns", 1e-9, time("hw_thermal_slowdown"));
-        self.same("throttled_hw_power_brake_ns", 1e-9, time("hw_power_brake_slowdown"));
+        self.same(
+            "throttled_hw_power_brake_ns",
+            1e-9,
+            time("hw_power_brake_slowdown"),
+        );
         let thermal = match self.values.contains_key("throttled_sw_thermal_ns") {
             true => "throttled_sw_thermal_ns",
             false => "throttled_thermal_ns",
@@ -220,9 +259,10 @@ impl Expected<'_> {
                     ("cbu", "_cbu"),
                     ("sram", "_sram"),
                 ] {
-                    let got = metrics.ecc_errors.iter().find(|it| {
-                        (it.kind, it.scope, it.location) == (kind, scope, location)
-                    });
+                    let got = metrics
+                        .ecc_errors
+                        .iter()
+                        .find(|it| (it.kind, it.scope, it.location) == (kind, scope, location));
                     let key = format!("ecc_{kind}_{scope}{key}");
                     assert_eq!(got.map(|it| it.count), self.count(&key), "{key}");
                     ecc += usize::from(got.is_some());
@@ -232,11 +272,19 @@ impl Expected<'_> {
         assert_eq!(metrics.ecc_errors.len(), ecc);
         for kind in ["correctable", "uncorrectable", "pending", "failure"] {
             let key = format!("remapped_rows_{kind}");
-            assert_eq!(named(&metrics.remapped_rows, kind), self.count(&key), "{key}");
+            assert_eq!(
+                named(&metrics.remapped_rows, kind),
+                self.count(&key),
+                "{key}"
+            );
         }
         for cause in ["single_bit", "double_bit"] {
             let key = format!("retired_pages_{cause}");
-            assert_eq!(named(&metrics.retired_pages, cause), self.count(&key), "{key}");
+            assert_eq!(
+                named(&metrics.retired_pages, cause),
+                self.count(&key),
+                "{key}"
+            );
         }
     }
 
@@ -248,7 +296,10 @@ impl Expected<'_> {
         let links = self.count("nvlink_links");
         for error in ["crc_flit", "crc_data", "replay", "recovery"] {
             let key = format!("nvlink_{error}_errors");
-            let want = self.count(&key).zip(links).map(|(count, links)| count * links);
+            let want = self
+                .count(&key)
+                .zip(links)
+                .map(|(count, links)| count * links);
             assert_eq!(named(&nvlink.errors, error), want, "{key}");
         }
     }

@@ -13,7 +13,13 @@ fn memory_by_process_and_instance() {
         [[gpus.processes]]\npid = 30\nmemory_bytes = \"NOT_AVAILABLE\"\n";
     let processes = Sim::new(script).open().device(0).unwrap().processes;
     let want = [(10, Some(300)), (20, Some(700)), (30, None)];
-    assert_eq!(processes.iter().map(|it| (it.pid, it.memory_bytes)).collect::<Vec<_>>(), want);
+    assert_eq!(
+        processes
+            .iter()
+            .map(|it| (it.pid, it.memory_bytes))
+            .collect::<Vec<_>>(),
+        want
+    );
     assert!(processes.iter().all(|process| process.mig.is_none()));
 }
 
@@ -36,7 +42,10 @@ fn a_process_counts_for_each_of_its_instances() {
 #[test]
 fn more_processes_than_there_was_room_for() {
     let process = |pid: u32| {
-        format!("[[gpus.processes]]\npid = {pid}\nmemory_bytes = {}\nsm_percent = 1\n", pid * 2)
+        format!(
+            "[[gpus.processes]]\npid = {pid}\nmemory_bytes = {}\nsm_percent = 1\n",
+            pid * 2
+        )
     };
     let all: String = (1..=1000).map(process).collect();
     let sim = Sim::new(&format!("[[gpus]]\nmodel = \"l4\"\n{all}"));

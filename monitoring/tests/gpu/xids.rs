@@ -47,7 +47,11 @@ fn repeats_count_each() {
     let codes: Vec<_> = events.iter().map(|event| event.xid).collect();
     assert_eq!(codes, [79, 31, 79, 79, 13]);
     let uuid = &monitor.latest().unwrap().devices[&1].identity.uuid;
-    assert!(events.iter().all(|event| event.device_id == 1 && event.uuid == *uuid));
+    assert!(
+        events
+            .iter()
+            .all(|event| event.device_id == 1 && event.uuid == *uuid)
+    );
     assert!(events.iter().all(|event| event.mig.is_none()));
 }
 

@@ -9,7 +9,7 @@ use nvml_wrapper::enum_wrappers::device::{
 use super::{
     super::{EccErrors, Named, plausible},
     Reader,
-    fields::{self, Values},
+    fields::{self, Field, Values},
 };
 
 /// The counters of one kind and scope: what NVML calls the sum and each location's.
@@ -127,11 +127,13 @@ pub(super) fn read_retired_pages(reader: &mut Reader<'_>, fields: &Values) -> Ve
             "nvmlDeviceGetRetiredPages_v2(DOUBLE_BIT_ECC_ERROR)",
         ),
     ];
-    let named = |(name, field, cause, call): (_, _, RetirementCause, _)| {
-        let count = fields.count(field).or_else(|| {
+    let named = |(name, field, cause, call): (_, &Field, RetirementCause, _)| {
+        let count = if field.is_unsupported(reader) {
             let pages = reader.get(call, |_, device| device.retired_pages(cause))?;
             Some(pages.len() as u64)
-        });
+        } else {
+            fields.count(field)
+        };
         count.map(|value| Named { name, value })
     };
     causes.into_iter().filter_map(named).collect()

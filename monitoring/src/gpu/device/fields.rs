@@ -63,6 +63,14 @@ fields! {
     THROTTLED_POWER_BRAKE = NVML_FI_DEV_CLOCKS_EVENT_REASON_HW_POWER_BRAKE_SLOWDOWN, 0;
 }
 
+impl Field {
+    /// Whether another source has to be asked. A field that fails once is no reason: another
+    /// source may count differently.
+    pub(super) fn is_unsupported(&self, reader: &Reader<'_>) -> bool {
+        reader.is_unsupported(self.name)
+    }
+}
+
 /// How a device's fields are read.
 #[derive(Debug, Default)]
 pub(super) struct Fields {

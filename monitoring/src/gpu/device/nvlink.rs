@@ -63,10 +63,12 @@ pub(super) fn read(reader: &mut Reader<'_>, links: &[u32], fields: &Values) -> N
             .count(field)
             .and_then(|kibibytes| kibibytes.checked_mul(KIBIBYTE))
     };
-    let errors = |(name, field, counter, call): (_, _, ErrorCounter, _)| {
-        let sum = fields
-            .count(field)
-            .or_else(|| sum_errors(reader, links, counter, call));
+    let errors = |(name, field, counter, call): (_, &Field, ErrorCounter, _)| {
+        let sum = if field.is_unsupported(reader) {
+            sum_errors(reader, links, counter, call)
+        } else {
+            fields.count(field)
+        };
         sum.map(|value| Named { name, value })
     };
     NvLink {

@@ -56,15 +56,17 @@ pub(super) fn read(
     let replays = reader.get("nvmlDeviceGetPcieReplayCounter", |_, device| {
         device.pcie_replay_counter()
     });
-    let values = [&fields::PCIE_TRANSMITTED, &fields::PCIE_RECEIVED].map(|it| fields.value(it));
-    let rates = if values == [None; 2] {
-        if sampled { [None; 2] } else { measure(reader) }
+    let counters = [&fields::PCIE_TRANSMITTED, &fields::PCIE_RECEIVED];
+    let values = counters.map(|counter| fields.value(counter));
+    let rates = if counters.map(|counter| counter.is_unsupported(reader)) == [true; 2] {
+        None
     } else {
-        match counted.rates(Instant::now(), values, link_rate) {
-            // Counters of 32 bits may have wrapped; and samples, if any, are as good.
-            None if !sampled => measure(reader),
-            rates => rates.unwrap_or_default(),
-        }
+        counted.rates(Instant::now(), values, link_rate)
+    };
+    let rates = match rates {
+        // There are no counters, or they may have wrapped. Samples, if any, tell as well.
+        None if !sampled => measure(reader),
+        rates => rates.unwrap_or_default(),
     };
     Pcie {
         transmitted_bytes_per_second: rates[0],

@@ -142,7 +142,8 @@ pub(super) fn read(
     for Reason { name, bit, times } in &REASONS {
         let told = bit.filter(|bit| supported.is_none_or(|all| all & bit.bits() != 0));
         let active = told.zip(now).map(|(bit, now)| now.contains(bit));
-        let seconds = times.iter().find_map(|source| source.read(reader, fields));
+        let source = times.iter().find(|source| source.is_supported(reader));
+        let seconds = source.and_then(|source| source.read(reader, fields));
         if active.is_some() || seconds.is_some() {
             reasons.push(ThrottleReason {
                 reason: name,
@@ -155,6 +156,13 @@ pub(super) fn read(
 }
 
 impl Source {
+    fn is_supported(&self, reader: &Reader<'_>) -> bool {
+        match self {
+            Counter(field) => !field.is_unsupported(reader),
+            Call(call, _) => !reader.is_unsupported(call),
+        }
+    }
+
     fn read(&self, reader: &mut Reader<'_>, fields: &Values) -> Option<f64> {
         let nanoseconds = match self {
             Counter(field) => fields.count(field)?,
