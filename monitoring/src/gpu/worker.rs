@@ -112,7 +112,8 @@ impl Worker {
             .values()
             .map(|device| device.identity.uuid.as_str());
         let missing = self.known.len() > here.collect::<BTreeSet<_>>().len();
-        if missing || !readings.lost.is_empty() {
+        // A driver without any GPU may get one, which it counts when it is initialised.
+        if missing || !readings.lost.is_empty() || readings.devices.is_empty() {
             self.retry_at
                 .get_or_insert(Instant::now() + self.settings.retry_interval);
         } else {

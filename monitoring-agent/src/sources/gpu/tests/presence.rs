@@ -70,11 +70,6 @@ fn a_library_a_driver_and_a_gpu_that_come_later_are_found() {
     });
     nvml_sim::rewrite(&library, "");
     wait_until(&mut source, "no GPU", |batch| is_off(batch, "knows no GPU"));
-    // NVML counts its GPUs when it is initialised: a driver is loaded anew to find more.
-    nvml_sim::rewrite(&library, "driver_loaded = false");
-    wait_until(&mut source, "no driver", |batch| {
-        is_off(batch, "driver does not answer")
-    });
     nvml_sim::rewrite(&library, "[[gpus]]\nmodel = 'l4'");
     let batch = wait_until(&mut source, "a GPU", delivers);
     assert!(batch.age < PATIENCE, "{:?}", batch.age);
