@@ -275,21 +275,21 @@ async fn a_source_that_is_off_loses_nothing_and_comes_back() {
     .await;
     let mut states = Vec::new();
     let seen = agent.latest.wait_for(|snapshot| {
-        let of_it = (
-            value(snapshot, UP, "flaky"),
-            value(snapshot, "device", ""),
-            value(snapshot, AGE, "flaky").is_some(),
-        );
-        let lost = ["collect_failed", "overdue"].map(|reason| value(snapshot, LOST, reason));
-        assert_eq!(lost, [None, None]);
-        if of_it.0.is_some() && states.last() != Some(&of_it) {
-            states.push(of_it);
+        assert_eq!(value(snapshot, LOST, "collect_failed"), None);
+        let Some(up) = value(snapshot, UP, "flaky") else {
+            return false;
+        };
+        let delivers = value(snapshot, "device", "").is_some();
+        assert_eq!(value(snapshot, AGE, "flaky").is_some(), delivers);
+        // On a busy machine one that delivers may be overdue now and then.
+        assert!(delivers || up == 0.0);
+        if states.last() != Some(&delivers) {
+            states.push(delivers);
         }
-        states.len() == 4
+        states.len() == 4 && up > 0.0
     });
     time::timeout(PATIENCE, seen).await.unwrap().unwrap();
-    let (up, off) = ((Some(1.0), Some(1.0), true), (Some(0.0), None, false));
-    assert_eq!(states, [off, up, off, up]);
+    assert_eq!(states, [false, true, false, true]);
 }
 
 #[tokio::test]

@@ -104,8 +104,8 @@ impl Device {
         if std::mem::take(&mut self.lost) {
             info!(device_id, uuid, "the GPU is back");
         }
-        let named = gpu.unsupported.iter().copied();
-        let new: Vec<_> = named.filter(|name| self.unsupported.insert(name)).collect();
+        let all = gpu.unsupported.iter().copied();
+        let new: Vec<_> = all.filter(|name| self.unsupported.insert(name)).collect();
         if !new.is_empty() {
             let names = in_short(&new);
             info!(
