@@ -56,7 +56,7 @@ fn a_full_node_takes_little_time() {
             poll_pause(Duration::from_millis(110));
             let before = cpu_time();
             let metrics = monitor.collect_all().unwrap();
-            spent += cpu_time() - before;
+            spent += cpu_time().saturating_sub(before);
             assert_eq!(metrics.len(), 8);
             assert!(
                 metrics
@@ -168,7 +168,7 @@ fn alone(name: &str, test: impl FnOnce()) {
         .env(ALONE, "1")
         .output()
         .unwrap();
-    let text = String::from_utf8_lossy(&output.stdout);
-    println!("{text}{}", String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success() && text.contains("1 passed"));
+    let said = String::from_utf8_lossy(&output.stdout);
+    println!("{said}{}", String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success() && said.contains("1 passed"));
 }
