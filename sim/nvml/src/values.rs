@@ -195,3 +195,71 @@ fn whole(number: f64) -> i128 {
 pub(crate) fn duration(seconds: f64) -> Duration {
     Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(Duration::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn value(text: &str) -> Value {
+        let table: toml::Table = format!("value = {text}").parse().unwrap();
+        Value::parse(&table["value"]).unwrap()
+    }
+
+    #[test]
+    fn values_change_with_time() {
+        let check = |text: &str, seconds: f64, want: Number| {
+            assert_eq!(
+                value(text).number(seconds).unwrap(),
+                want,
+                "{text} after {seconds} s"
+            );
+        };
+        let wave = "{ from = 0, to = 10, period_seconds = 4 }";
+        for (seconds, want) in [(0.0, 0.0), (1.0, 5.0), (2.0, 10.0), (3.0, 5.0), (4.0, 0.0)] {
+            check(wave, seconds, Number::Float(want));
+        }
+        let growth = "{ start = 100, per_second = 2.5 }";
+        check(growth, 0.0, Number::Integer(100));
+        check(growth, 3.0, Number::Integer(107));
+        let most = "{ start = \"18446744073709551615\", per_second = 0 }";
+        check(most, 9.0, Number::Integer(u64::MAX.into()));
+        check("-1", 9.0, Number::Integer(-1));
+        assert_eq!(value("-1").number(0.0).unwrap().u32(), u32::MAX);
+        assert_eq!(value("nan").number(0.0).unwrap().u64(), 0);
+    }
+
+    #[test]
+    fn means_are_exact() {
+        let check = |text: &str, from: f64, to: f64, want: f64| {
+            let mean = value(text).mean(from, to).unwrap();
+            assert!(
+                (mean - want).abs() < 1e-9,
+                "{text} from {from} to {to}: {mean}"
+            );
+        };
+        let wave = "{ from = 0, to = 10, period_seconds = 4 }";
+        check(wave, 0.0, 1.0, 2.5);
+        check(wave, 0.0, 2.0, 5.0);
+        check(wave, 1.0, 3.0, 7.5);
+        check(wave, 3.0, 5.0, 2.5);
+        check(wave, 0.0, 4000.0, 5.0);
+        check(wave, 0.5, 0.5, 2.5);
+        check("{ start = 0, per_second = 10 }", 1.0, 3.0, 20.0);
+        check("12.5", 0.0, 9.0, 12.5);
+    }
+
+    #[test]
+    fn what_is_no_value_says_why() {
+        for text in [
+            "{ from = 1 }",
+            "{ from = 1, to = 2, period_seconds = 0 }",
+            "{ from = 1, to = \"x\", period_seconds = 1 }",
+            "{ start = 1 }",
+            "{ begin = 1 }",
+            "2026-01-01",
+        ] {
+            let table: toml::Table = format!("value = {text}").parse().unwrap();
+            assert!(Value::parse(&table["value"]).is_err(), "{text}");
+        }
+    }
+}

@@ -9,7 +9,7 @@ use crate::{
     abi::{Answer, Code, Out, SUCCESS},
     clock,
     unit::Unit,
-    values::{Number, Value},
+    values::Value,
 };
 
 /// From this driver on, some fields have other numbers.
@@ -82,6 +82,8 @@ enum Field {
     Short(&'static str),
     /// A value of the device, of 64 bits.
     Long(&'static str),
+    /// How many there are of something that the script may have a list of.
+    Count(&'static str),
     /// What is summed for the device, and divided among its links.
     Traffic(&'static str),
     /// What is counted for each link, all together.
@@ -102,10 +104,11 @@ fn read(unit: &Unit, id: u32, scope: u32) -> Answer<(u32, nvmlValue_t)> {
         Field::Short(key) => (
             UNSIGNED_INT,
             nvmlValue_t {
-                uiVal: number(unit, key)?.u32(),
+                uiVal: unit.number(key)?.u32(),
             },
         ),
-        Field::Long(key) => long(number(unit, key)?.u64()),
+        Field::Count(key) if let Value::List(list) = unit.value(key)? => long(list.len() as u64),
+        Field::Long(key) | Field::Count(key) => long(unit.number(key)?.u64()),
         Field::Traffic(key) if scope == ALL_LINKS => long(nvlink::total(unit, key)?),
         Field::Traffic(key) => long(nvlink::share(unit, key, scope)?),
         Field::Links(key) => long(nvlink::sum(unit, key)?),
@@ -113,10 +116,6 @@ fn read(unit: &Unit, id: u32, scope: u32) -> Answer<(u32, nvmlValue_t)> {
         Field::Scoped(key) if scope == ALL_LINKS => long(nvlink::sum(unit, key)?),
         Field::Scoped(key) => long(nvlink::of_link(unit, key, scope)?),
     })
-}
-
-fn number(unit: &Unit, key: &str) -> Answer<Number> {
-    unit.number(key)
 }
 
 /// The number that a field had before the renumbering.
@@ -151,8 +150,8 @@ fn find(id: u32) -> Option<Field> {
         5 => Field::Long("ecc_corrected_aggregate"),
         6 => Field::Long("ecc_uncorrected_aggregate"),
         7..=28 => Field::Long(ECC[id as usize - 7]),
-        29 => Field::Long("retired_pages_single_bit"),
-        30 => Field::Long("retired_pages_double_bit"),
+        29 => Field::Count("retired_pages_single_bit"),
+        30 => Field::Count("retired_pages_double_bit"),
         31 => Field::Long("retired_pages_pending"),
         32..=37 | 39..=44 | 46..=51 | 53..=58 | 96..=119 => link_error(id),
         38 => Field::Links("nvlink_crc_flit_errors"),

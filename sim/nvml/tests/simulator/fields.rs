@@ -97,8 +97,11 @@ fn errors_of_each_memory_have_fields() {
     let rig = Rig::new(&one(
         "v100",
         "ecc_corrected_volatile_l1_cache = 7\necc_uncorrected_volatile_cbu = 17\n\
-         ecc_corrected_aggregate_device_memory = 22\necc_uncorrected_aggregate_cbu = 28",
+         ecc_corrected_aggregate_device_memory = 22\necc_uncorrected_aggregate_cbu = 28\n\
+         retired_pages_single_bit = 5\nretired_pages_double_bit = [0x1000, 0x2000]",
     ));
+    check(&rig, NVML_FI_DEV_RETIRED_SBE, 5);
+    check(&rig, NVML_FI_DEV_RETIRED_DBE, 2);
     for id in [
         NVML_FI_DEV_ECC_SBE_VOL_L1,
         NVML_FI_DEV_ECC_DBE_VOL_CBU,

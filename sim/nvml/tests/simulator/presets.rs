@@ -1,7 +1,13 @@
 //! What GPUs answer as long as the script says only their model.
 
-use nvml_wrapper::enum_wrappers::device::{Clock, TemperatureSensor, TemperatureThreshold};
-use nvml_wrapper::{Device, error::NvmlError};
+use nvml_wrapper::{
+    Device,
+    bitmasks::device::ThrottleReasons,
+    enum_wrappers::device::{Brand, Clock, TemperatureSensor, TemperatureThreshold},
+    enums::device::DeviceArchitecture,
+    error::NvmlError,
+};
+use nvml_wrapper_sys::bindings::nvmlMemory_t;
 
 use crate::{Rig, one, refused};
 
@@ -101,4 +107,46 @@ fn devices_are_found_by_what_is_theirs() {
     let same = rig.nvml.device_by_pci_bus_id(address.as_str()).unwrap();
     assert_eq!(same.uuid().unwrap(), "GPU-x");
     refused!(rig.nvml.device_by_uuid("GPU-y"), NotFound);
+}
+
+#[test]
+fn what_does_not_change_and_what_is_seldom_asked_for() {
+    let rig = Rig::new(&one(
+        "h200",
+        "decoder_utilization = 9\nmemory_used = 500\n\
+                                     memory_reserved = 70\nremapped_rows_pending = 1",
+    ));
+    let gpu = rig.gpu();
+    assert_eq!(gpu.brand().unwrap(), Brand::Nvidia);
+    assert_eq!(gpu.architecture().unwrap(), DeviceArchitecture::Hopper);
+    assert_eq!(gpu.serial().unwrap(), "1652423010000");
+    assert_eq!(gpu.vbios_version().unwrap(), "96.00.B8.00.01");
+    assert_eq!(gpu.board_part_number().unwrap(), "699-2G530-0225-000");
+    assert_eq!(gpu.bar1_memory_info().unwrap().total, 256 << 30);
+    assert_eq!(gpu.decoder_utilization().unwrap().utilization, 9);
+    assert_eq!(gpu.power_management_limit().unwrap(), 700_000);
+    assert_eq!(gpu.power_management_limit_default().unwrap(), 700_000);
+    let limits = gpu.power_management_limit_constraints().unwrap();
+    assert_eq!((limits.min_limit, limits.max_limit), (200_000, 700_000));
+    assert_eq!(gpu.max_pcie_link_gen().unwrap(), 5);
+    assert_eq!(gpu.max_pcie_link_width().unwrap(), 16);
+    let reasons = gpu.supported_throttle_reasons().unwrap();
+    assert!(reasons.contains(ThrottleReasons::HW_THERMAL_SLOWDOWN));
+    assert!(gpu.current_throttle_reasons().unwrap().is_empty());
+    assert_eq!(gpu.link_wrapper_for(0).version().unwrap(), 6);
+    let mut rows = [9; 4];
+    let [a, b, c, d] = rows.each_mut();
+    // SAFETY: the device is one of this library's, and there is room for each number.
+    unsafe {
+        let lib = rig.nvml.lib();
+        assert_eq!(lib.nvmlDeviceGetRemappedRows(gpu.handle(), a, b, c, d), 0);
+        assert_eq!(rows, [0, 0, 1, 0]);
+        let mut memory = std::mem::zeroed::<nvmlMemory_t>();
+        assert_eq!(
+            lib.nvmlDeviceGetMemoryInfo(gpu.handle(), &raw mut memory),
+            0
+        );
+        // This older call has what is reserved among what is used.
+        assert_eq!((memory.used, memory.total - memory.free), (570, 570));
+    }
 }
