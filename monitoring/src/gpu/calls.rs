@@ -56,7 +56,7 @@ mod tests {
         let calls = Calls::default();
         assert!(calls.hanging(Duration::ZERO).is_none());
         let call = calls.enter("nvmlInit_v2");
-        assert!(calls.hanging(Duration::from_secs(3600)).is_none());
+        assert!(calls.hanging(Duration::from_hours(1)).is_none());
         let hanging = calls.hanging(Duration::ZERO);
         assert!(matches!(
             hanging,

@@ -2,6 +2,8 @@
 //!
 //! What a model's file does not mention is not supported by it, and must be absent.
 
+use std::fmt::Write;
+
 use monitoring::gpu::{GpuMetrics, GpuMonitor};
 use toml::{Table, Value};
 
@@ -58,7 +60,7 @@ fn check(model: &str, file: &str, name: &str) {
             Value::Float(_) => Value::Float(f64::from(u32::try_from(small).unwrap()) + 0.5),
             _ => continue,
         };
-        script += &format!("{key} = {new}\n");
+        writeln!(script, "{key} = {new}").unwrap();
         *value = new;
     }
     let sim = Sim::new(&script);
@@ -236,9 +238,11 @@ impl Expected<'_> {
             1e-9,
             time("hw_power_brake_slowdown"),
         );
-        let thermal = match self.values.contains_key("throttled_sw_thermal_ns") {
-            true => "throttled_sw_thermal_ns",
-            false => "throttled_thermal_ns",
+        let renamed = self.values.contains_key("throttled_sw_thermal_ns");
+        let thermal = if renamed {
+            "throttled_sw_thermal_ns"
+        } else {
+            "throttled_thermal_ns"
         };
         self.same(thermal, 1e-9, time("sw_thermal_slowdown"));
     }

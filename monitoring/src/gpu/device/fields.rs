@@ -213,15 +213,15 @@ mod tests {
 
     #[test]
     fn values_of_all_types() {
-        let check = |valueType, value, want: Option<(u64, bool)>| {
+        let check = |value_type, value, want: Option<(u64, bool)>| {
             let scheme = FieldIdScheme::V12;
             let raw = nvmlFieldValue_t {
-                valueType,
+                valueType: value_type,
                 value,
                 ..empty(&NVLINK_REPLAY, scheme)
             };
             let want = want.map(|(count, wide)| Value { count, wide });
-            assert_eq!(decode(&raw), want, "type {valueType}");
+            assert_eq!(decode(&raw), want, "type {value_type}");
         };
         check(UNSIGNED_INT, nvmlValue_t { uiVal: 7 }, Some((7, false)));
         check(UNSIGNED_INT, nvmlValue_t { uiVal: u32::MAX }, None);

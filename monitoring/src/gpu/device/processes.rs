@@ -212,10 +212,10 @@ mod tests {
     fn utilisation_is_the_mean_of_new_samples() {
         let mut merged = Processes::new();
         merge(&mut merged, &[process(1, 0, NONE), process(2, 0, NONE)]);
-        let sample = |pid, timeStamp, smUtil| nvmlProcessUtilizationSample_t {
+        let sample = |pid, time, share| nvmlProcessUtilizationSample_t {
             pid,
-            timeStamp,
-            smUtil,
+            timeStamp: time,
+            smUtil: share,
             ..NO_SAMPLE
         };
         let mut seen = Seen(100);
