@@ -205,6 +205,7 @@ impl Waiter {
             return;
         }
         let Some(watched) = self.watched.get(&(event.device as usize)) else {
+            self.log.drop_one();
             return;
         };
         let known = |id: u32| (id != NO_INSTANCE).then_some(id);

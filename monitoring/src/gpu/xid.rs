@@ -41,7 +41,8 @@ pub struct XidEvent {
 pub struct XidEvents {
     /// In the order in which they came.
     pub events: Vec<XidEvent>,
-    /// How many more there were, for which there was no room. They are counted all the same.
+    /// How many more there were: for which there was no room, which are counted by code all the
+    /// same, and those that NVML told of a device that it had not shown before.
     pub dropped: u64,
 }
 
@@ -87,6 +88,11 @@ impl XidLog {
             since: Instant::now(),
         });
         state.pair();
+    }
+
+    /// An event of nobody knows which device.
+    pub(super) fn drop_one(&self) {
+        self.lock().dropped += 1;
     }
 
     /// Adds lines of the kernel's log. From the first call on events wait for theirs.
