@@ -7,6 +7,7 @@ mod agreement;
 mod block;
 mod commands;
 mod golden;
+mod gpu;
 mod lifecycle;
 mod net;
 mod process;
