@@ -4,8 +4,10 @@
 //! loader put into globals and maps.
 
 #![no_std]
+#![feature(asm_experimental_arch)]
 
 pub mod agents;
+pub mod atomic;
 pub mod iter;
 pub mod lost;
 pub mod object;

@@ -115,7 +115,7 @@ fn clippy_of_kernel_programs(root: &Path) -> Result<()> {
         "--keep-going",
     ];
     let mut clippy = command(root, "cargo", &arguments);
-    clippy.env("RUSTC_BOOTSTRAP", "aya_ebpf,aya_log_ebpf");
+    clippy.env("RUSTC_BOOTSTRAP", "aya_ebpf,aya_log_ebpf,monitoring_ebpf");
     // Programs without the standard library cannot unwind.
     clippy.env("CARGO_PROFILE_DEV_PANIC", "abort");
     // The variables above would have everything else rebuilt, were the folder the usual one.

@@ -17,7 +17,7 @@ pub(super) const TOOLCHAIN: &str = "bpf";
 
 /// The crates of the kernel programs that use unstable features. The value `1` would make the
 /// build compile `core` itself, which is what this route does without.
-const BOOTSTRAP: &str = "aya_ebpf,aya_log_ebpf";
+const BOOTSTRAP: &str = "aya_ebpf,aya_log_ebpf,monitoring_ebpf";
 
 /// The first three are the compiler; the rest builds bpf-linker against the compiler's LLVM.
 pub(super) const PACKAGES: [&str; 6] = [
