@@ -1,7 +1,11 @@
 //! The driver API's types, as far as calls take them. Both libraries have them: the runtime library
 //! calls the driver. Handles are numbers here: nobody follows them.
 
-#![allow(missing_docs, non_camel_case_types, reason = "names and meanings are CUDA's")]
+#![allow(
+    missing_docs,
+    non_camel_case_types,
+    reason = "names and meanings are CUDA's"
+)]
 
 /// An address on a device.
 pub type CUdeviceptr = u64;

@@ -51,6 +51,11 @@ impl<T> Out<T> {
         }
     }
 
+    /// Room of one's own, for as long as it is there.
+    pub fn to(place: &mut T) -> Self {
+        Self(place)
+    }
+
     /// The pointer itself, to be handed on.
     pub fn pointer(self) -> *mut T {
         self.0

@@ -14,6 +14,7 @@ mod device;
 mod driver;
 mod entry_points;
 mod event;
+mod external;
 mod function;
 mod graph;
 mod handles;
@@ -42,6 +43,7 @@ pub(crate) static LIBRARY: Library = Library::new(
         driver::CALLS,
         entry_points::CALLS,
         event::CALLS,
+        external::CALLS,
         function::CALLS,
         graph::CALLS,
         host_calls::CALLS,
