@@ -1,2 +1,5 @@
-//! x
-fn main(){}
+//! The workload as a program.
+
+fn main() -> anyhow::Result<()> {
+    cuda_sim_workload::main()
+}
