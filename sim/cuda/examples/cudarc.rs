@@ -33,6 +33,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     assert!(module.load_function("no such kernel").is_err());
     let constant = module.get_global("coefficients", &context.default_stream())?;
     assert_eq!(constant.len(), 64);
+    // It is the module's, and not to be freed.
+    constant.leak();
     copies(&context.default_stream())?;
     events(&context, &scale)?;
     graphs(&context, &add)?;

@@ -61,6 +61,15 @@ macro_rules! exports {
     };
 }
 
+/// Exports functions that only return a code, whatever their arguments: `refused! { CODE: names }`.
+/// They are counted like all others.
+#[macro_export]
+macro_rules! refused {
+    ($code:ident: $($name:ident)*) => {
+        $crate::exports! { @read [$({ $name [] () [] { Err($code) } })*] }
+    };
+}
+
 /// The exported function. Its first instruction is `push %rbp`, as in the real libraries, which the
 /// kernel emulates instead of stepping over it; then it goes on in the body, with all arguments
 /// and the return address where they were.

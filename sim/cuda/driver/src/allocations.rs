@@ -26,6 +26,8 @@ const MAPPED_BYTES: usize = 1 << 20;
 pub(crate) enum Kind {
     Device,
     Managed,
+    /// A variable of a module, which lives as long.
+    Global,
     /// Allocated by the driver, on the host.
     Host,
     /// The program's own, which it has told the driver of.
@@ -37,7 +39,7 @@ pub(crate) enum Kind {
 impl Kind {
     /// Whether this takes a device's memory.
     fn is_accounted(self) -> bool {
-        matches!(self, Self::Device | Self::Managed)
+        matches!(self, Self::Device | Self::Managed | Self::Global)
     }
 }
 

@@ -14,7 +14,6 @@ mod device;
 mod driver;
 mod entry_points;
 mod event;
-mod external;
 mod function;
 mod graph;
 mod handles;
@@ -28,6 +27,7 @@ mod occupancy;
 mod pool;
 mod set;
 mod stream;
+mod unsupported;
 mod virtual_memory;
 
 use cuda_sim_control::{Library, abi};
@@ -43,7 +43,6 @@ pub(crate) static LIBRARY: Library = Library::new(
         driver::CALLS,
         entry_points::CALLS,
         event::CALLS,
-        external::CALLS,
         function::CALLS,
         graph::CALLS,
         host_calls::CALLS,
@@ -55,6 +54,7 @@ pub(crate) static LIBRARY: Library = Library::new(
         pool::CALLS,
         set::CALLS,
         stream::CALLS,
+        unsupported::CALLS,
         virtual_memory::CALLS,
     ],
 );

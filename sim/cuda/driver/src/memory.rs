@@ -35,7 +35,7 @@ fn allocate_on_stream(
 
 /// An attribute of memory by its number in `CUpointer_attribute`, and how many bytes it has.
 fn attribute(which: u32, memory: &Allocation, address: u64) -> Result<(u64, usize), Code> {
-    let on_device = matches!(memory.kind, Kind::Device | Kind::Managed | Kind::Mapped);
+    let on_device = !matches!(memory.kind, Kind::Host | Kind::Registered);
     let of_type = if on_device {
         MEMORY_DEVICE
     } else {

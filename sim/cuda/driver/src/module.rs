@@ -39,7 +39,7 @@ fn load(contents: Contents) -> Result<usize, Code> {
     let device = context::current().map_or(0, |context| context.device);
     let mut globals = BTreeMap::new();
     for (name, size_bytes) in contents.globals {
-        let address = allocations::allocate(size_bytes, Kind::Device, device)?;
+        let address = allocations::allocate(size_bytes, Kind::Global, device)?;
         globals.insert(name, (address, size_bytes));
     }
     let module = Arc::new(Module {
@@ -71,7 +71,7 @@ fn unload(module: usize) -> Outcome {
         .unwrap_or_else(PoisonError::into_inner);
     functions.values().for_each(Function::forget);
     for (address, _) in module.globals.values() {
-        allocations::free(*address, &[Kind::Device])?;
+        allocations::free(*address, &[Kind::Global])?;
     }
     Ok(())
 }
