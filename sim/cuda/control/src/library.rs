@@ -17,7 +17,7 @@ use crate::{Call, rules::Rules};
 #[derive(Debug)]
 pub struct Library {
     name: &'static str,
-    prefixes: &'static [&'static str],
+    owns: fn(&str) -> bool,
     calls: &'static [&'static [&'static Call]],
     failed: Option<fn(u32)>,
     started: Once,
@@ -47,16 +47,16 @@ pub struct Calls {
 static REPORTING: Mutex<Vec<&'static Library>> = Mutex::new(Vec::new());
 
 impl Library {
-    /// A library with calls in these tables. Rules for calls that begin with one of the prefixes
-    /// are rules for this library.
+    /// A library with calls in these tables. Rules for calls whose name it owns have to be
+    /// for one of them.
     pub const fn new(
         name: &'static str,
-        prefixes: &'static [&'static str],
+        owns: fn(&str) -> bool,
         calls: &'static [&'static [&'static Call]],
     ) -> Self {
         Self {
             name,
-            prefixes,
+            owns,
             calls,
             failed: None,
             started: Once::new(),
@@ -95,8 +95,7 @@ impl Library {
         let rules = Rules::parse(&setting("CUDA_SIM_LATENCY_NS"), &setting("CUDA_SIM_ERRORS"));
         let rules = rules.unwrap_or_else(|error| self.refuse(&error.to_string()));
         for call in rules.calls() {
-            let ours = self.prefixes.iter().any(|prefix| call.starts_with(prefix));
-            if ours && !self.calls().any(|known| known.name() == call) {
+            if (self.owns)(call) && !self.calls().any(|known| known.name() == call) {
                 self.refuse(&format!("there is no call `{call}`"));
             }
         }

@@ -8,6 +8,7 @@ use crate::{
     LIBRARY,
     abi::Opaque,
     code::{INVALID_VALUE, NOT_FOUND, NOT_SUPPORTED, Outcome},
+    unsupported,
 };
 
 /// `CU_GET_PROC_ADDRESS_PER_THREAD_DEFAULT_STREAM`
@@ -57,7 +58,14 @@ fn parts(name: &str) -> (&str, bool, i32) {
 
 /// The newest form of a function that a version has.
 fn find(plain: &str, version: i32, flags: u64) -> Result<&'static Call, u32> {
-    let forms = LIBRARY.calls().map(|call| (parts(call.name()), call));
+    // What is there for its name alone would hide an older form that works.
+    let works = |call: &&Call| {
+        !unsupported::CALLS
+            .iter()
+            .any(|other| ptr::eq(*other, *call))
+    };
+    let forms = LIBRARY.calls().filter(works);
+    let forms = forms.map(|call| (parts(call.name()), call));
     let forms: Vec<_> = forms.filter(|((known, ..), _)| *known == plain).collect();
     let wanted = flags & PER_THREAD != 0;
     let fits = |((_, per_thread, since), _): &&((&str, bool, i32), &Call)| {
@@ -121,6 +129,7 @@ mod tests {
             assert_eq!(found, want, "{plain} {version}");
         };
         case("cuMemAlloc", 12_080, 0, Ok("cuMemAlloc_v2"));
+        case("cuCtxSynchronize", 13_010, 0, Ok("cuCtxSynchronize"));
         case("cuInit", 12_080, 2, Ok("cuInit"));
         case("cuGetProcAddress", 12_000, 0, Ok("cuGetProcAddress_v2"));
         case("cuGetProcAddress", 11_030, 0, Ok("cuGetProcAddress"));

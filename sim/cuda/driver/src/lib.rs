@@ -35,7 +35,8 @@ use cuda_sim_control::{Library, abi};
 /// The library, and the one list of its tables of calls.
 pub(crate) static LIBRARY: Library = Library::new(
     "libcuda.so.1",
-    &["cu"],
+    // All that is not the runtime library's.
+    |call| !call.starts_with("cuda") && !call.starts_with("__cuda"),
     &[
         context::CALLS,
         copy::CALLS,

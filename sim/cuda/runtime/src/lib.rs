@@ -24,7 +24,7 @@ use cuda_sim_control::Library;
 /// The library, and the one list of its tables of calls.
 pub(crate) static LIBRARY: Library = Library::new(
     "libcudart.so.12",
-    &["cuda", "__cuda"],
+    |call| call.starts_with("cuda") || call.starts_with("__cuda"),
     &[
         code::CALLS,
         copy::CALLS,

@@ -45,6 +45,8 @@ fn check_work(run: &Run, launch: &str) {
     // Each thread captures one more; of the failed calls every other one is a launch.
     let launches = 10_007 + 4 + (2 + 1 + 1 + 1);
     assert_eq!(said.calls[launch].count, launches);
+    let errors = said.calls.values().flat_map(|calls| calls.errors.values());
+    assert_eq!(errors.sum::<u64>(), 9, "{:?}", said.calls);
     assert_eq!(said.launches.values().sum::<u64>(), launches);
     assert_eq!(said.launches.len(), 8);
     assert_eq!(said.allocated_bytes, (1001 + 4) * 5000);

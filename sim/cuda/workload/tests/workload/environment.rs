@@ -64,6 +64,7 @@ fn rules_that_mean_nothing_are_refused() {
         "cuLaunchKernels=2",
         "no call `cuLaunchKernels`",
     );
+    refused("CUDA_SIM_ERRORS", "malloc=2", "no call `malloc`");
     refused("CUDA_SIM_ERRORS", "cudaMalloc=2:often", "`often`");
     refused("CUDA_SIM_KERNEL_NS", "*=long", "CUDA_SIM_KERNEL_NS");
 }
