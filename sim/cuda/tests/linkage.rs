@@ -12,7 +12,7 @@ fn names(program: &std::path::Path) -> [Vec<String>; 2] {
     let bytes = fs::read(program).unwrap();
     let file = ElfFile64::<object::Endianness>::parse(&bytes[..]).unwrap();
     let defined = |symbols: object::read::elf::ElfSymbolIterator64<'_, '_>| {
-        let defined = symbols.filter(|symbol| symbol.is_definition());
+        let defined = symbols.filter(object::ObjectSymbol::is_definition);
         defined
             .map(|symbol| symbol.name().unwrap().to_owned())
             .collect()
