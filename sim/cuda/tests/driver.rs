@@ -139,10 +139,8 @@ fn planes_are_copied_and_filled() {
     let plane = [1, 1, 2, 0, from, 0, 8, 0, 0, 1, host, 0, 0, 2, 2, 2];
     assert_eq!(call!(driver.cuMemcpy2D_v2(plane.as_ptr())), 0);
     // SAFETY: the array is there; the driver wrote to it behind the compiler's back.
-    assert_eq!(
-        unsafe { (&raw const back).read_volatile() },
-        [9, 9, 9, 9, 0, 0]
-    );
+    let back = unsafe { (&raw const back).read_volatile() };
+    assert_eq!(back, [9, 9, 9, 9, 0, 0]);
     // Rows that overlap, and memory that ends too early, are refused.
     assert_eq!(
         call!(driver.cuMemsetD2D8_v2(device, 1, 0, 2, 3)),
