@@ -1,31 +1,25 @@
-//! A program that uses `cudarc`, unmodified, on the stand-in.
+//! A program that uses `cudarc`, unmodified, on the stand-in. The program runs in a child process,
+//! which is this test again.
 
 use std::{
     collections::BTreeMap,
     env,
-    path::PathBuf,
     process::{Command, Output},
 };
 
 use cuda_sim::Calls;
 
-/// The example of this package, which cargo builds with the tests.
-fn program() -> PathBuf {
-    let test = env::current_exe().unwrap();
-    let program = test.parent().unwrap().join("../examples/cudarc");
-    assert!(
-        program.is_file(),
-        "build it with `cargo build -p cuda-sim --examples`"
-    );
-    program
-}
+/// The test that is the program where this variable says how many threads and launches it has.
+const PROGRAM: &str = "runs_and_gets_right_data_back";
+const WORK: &str = "CUDARC_THREADS_AND_LAUNCHES";
 
-fn run(arguments: [&str; 2], variables: &[(&str, &str)]) -> (Output, BTreeMap<String, Calls>) {
+fn run(work: &str, variables: &[(&str, &str)]) -> (Output, BTreeMap<String, Calls>) {
     let folder = tempfile::tempdir().unwrap();
     cuda_sim::install(folder.path()).unwrap();
     let counts = folder.path().join("counts");
-    let mut program = Command::new(program());
-    program.args(arguments).envs(variables.iter().copied());
+    let mut program = Command::new(env::current_exe().unwrap());
+    program.args(["--exact", PROGRAM, "--nocapture"]);
+    program.env(WORK, work).envs(variables.iter().copied());
     program
         .env("LD_LIBRARY_PATH", folder.path())
         .env("CUDA_SIM_COUNTS", &counts);
@@ -36,12 +30,22 @@ fn run(arguments: [&str; 2], variables: &[(&str, &str)]) -> (Output, BTreeMap<St
     (output, counts[0].calls.clone())
 }
 
+/// What the child has printed, on either side.
+fn printed(output: &Output) -> String {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    text(&output.stdout) + &text(&output.stderr)
+}
+
 #[test]
 fn runs_and_gets_right_data_back() {
-    let (output, calls) = run(["4", "250"], &[]);
-    let said = String::from_utf8_lossy(&output.stdout);
+    if let Ok(work) = env::var(WORK) {
+        let (threads, launches) = work.split_once(' ').unwrap();
+        return cuda_sim_cudarc::run(threads.parse().unwrap(), launches.parse().unwrap()).unwrap();
+    }
+    let (output, calls) = run("4 250", &[]);
+    let said = printed(&output);
     assert!(
-        output.status.success() && said.ends_with("done\n"),
+        output.status.success() && said.contains("done\n"),
         "{output:?}"
     );
     let count = |call: &str| calls.get(call).map_or(0, |calls| calls.count);
@@ -79,11 +83,8 @@ fn runs_and_gets_right_data_back() {
 
 #[test]
 fn errors_arrive() {
-    let (output, calls) = run(
-        ["1", "10"],
-        &[("CUDA_SIM_ERRORS", "cuLaunchKernel=719:after=5")],
-    );
-    let said = String::from_utf8_lossy(&output.stderr);
+    let (output, calls) = run("1 10", &[("CUDA_SIM_ERRORS", "cuLaunchKernel=719:after=5")]);
+    let said = printed(&output);
     assert!(
         !output.status.success() && said.contains("CUDA_ERROR_LAUNCH_FAILED"),
         "{said}"
@@ -98,15 +99,12 @@ fn errors_arrive() {
 
 #[test]
 fn a_machine_may_have_no_device_or_several() {
-    let (output, _) = run(["1", "1"], &[("CUDA_SIM_DEVICES", "0")]);
-    let said = String::from_utf8_lossy(&output.stderr);
+    let (output, _) = run("1 1", &[("CUDA_SIM_DEVICES", "0")]);
+    let said = printed(&output);
     assert!(
         !output.status.success() && said.contains("CUDA_ERROR_NO_DEVICE"),
         "{said}"
     );
-    let (output, _) = run(["1", "1"], &[("CUDA_SIM_DEVICES", "8")]);
-    assert!(
-        String::from_utf8_lossy(&output.stdout).contains("of 8\n"),
-        "{output:?}"
-    );
+    let (output, _) = run("1 1", &[("CUDA_SIM_DEVICES", "8")]);
+    assert!(printed(&output).contains("of 8\n"), "{output:?}");
 }

@@ -14,6 +14,7 @@ mod tally;
 mod work;
 
 use std::{
+    ffi::OsString,
     io::{self, Write as _},
     process,
     time::Instant,
@@ -39,23 +40,32 @@ struct Report<'a> {
 
 /// Does what the command line says, and prints what was done as one line of JSON.
 pub fn main() -> Result<()> {
-    let options = Options::parse();
-    pause(&options, Moment::Start)?;
-    let kernels = kernels::chosen(&options)?;
+    run(&Options::parse())
+}
+
+/// The same with arguments from elsewhere, such as for a test that is its own child process. The
+/// first is the program's name.
+pub fn main_with<T: Into<OsString> + Clone>(arguments: impl IntoIterator<Item = T>) -> Result<()> {
+    run(&Options::try_parse_from(arguments)?)
+}
+
+fn run(options: &Options) -> Result<()> {
+    pause(options, Moment::Start)?;
+    let kernels = kernels::chosen(options)?;
     let cuda: Box<dyn Cuda> = match options.api {
         Api::Runtime => Box::new(runtime::Runtime::open(&options.library(), &kernels)?),
         Api::Driver => Box::new(driver::Driver::open(&options.library(), &kernels)?),
     };
-    pause(&options, Moment::Loaded)?;
+    pause(options, Moment::Loaded)?;
     let start = Instant::now();
-    work::run(&*cuda, &options, &kernels)?;
+    work::run(&*cuda, options, &kernels)?;
     let report = Report {
         pid: process::id(),
         work_ns: start.elapsed().as_nanos(),
         tally: &tally::total(),
     };
     println!("{}", serde_json::to_string(&report)?);
-    pause(&options, Moment::End)
+    pause(options, Moment::End)
 }
 
 /// Says where the program is, and waits for a line.

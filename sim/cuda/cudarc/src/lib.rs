@@ -1,9 +1,11 @@
 //! A program like any that uses `cudarc`: it knows nothing of stand-ins. Uses modules, launches,
 //! copies, streams, events and graphs, and checks what comes back.
 //!
-//! Arguments: threads, and launches of each.
+//! It is a library so that a test can run it in a child process that is the test itself.
 
-use std::{env, error::Error, sync::Arc, thread};
+#![deny(missing_docs)]
+
+use std::{sync::Arc, thread};
 
 use cudarc::{
     driver::{
@@ -17,14 +19,13 @@ const PTX: &str = ".version 8.0\n.target sm_80\n.address_size 64\n\
     .visible .entry _Z5scalePffi(\n.param .u64 a,\n.param .f32 b,\n.param .u32 c\n)\n{\nret;\n}\n\
     .visible .entry _Z3addPfS_i(\n.param .u64 a,\n.param .u64 b,\n.param .u32 c\n)\n{\nret;\n}\n";
 
-fn main() -> Result<(), Box<dyn Error>> {
-    let arguments: Vec<usize> = env::args()
-        .skip(1)
-        .map(|word| word.parse())
-        .collect::<Result<_, _>>()?;
-    let [threads, launches] = arguments[..] else {
-        return Err("usage: cudarc THREADS LAUNCHES".into());
-    };
+/// Does one of everything, and as many launches as were asked for of each thread. Panics if other
+/// data comes back than was sent.
+///
+/// # Errors
+///
+/// What the driver returned.
+pub fn run(threads: usize, launches: usize) -> Result<(), DriverError> {
     let context = CudaContext::new(0)?;
     println!("{} of {}", context.name()?, CudaContext::device_count()?);
     let module = context.load_module(Ptx::from_src(PTX))?;
