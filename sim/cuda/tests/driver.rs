@@ -240,3 +240,16 @@ fn functions_of_the_host_are_waited_for() {
     assert_eq!(CALLED.load(Ordering::SeqCst), 111);
     assert_eq!(call!(driver.cuStreamQuery(stream)), 0);
 }
+
+#[test]
+fn a_thread_may_have_a_null_stream_of_its_own() {
+    let driver = Driver::open();
+    let function = (slow as *const ()).expose_provenance();
+    assert_eq!(call!(driver.cuLaunchHostFunc_ptsz(0, function, 0)), 0);
+    assert_eq!(call!(driver.cuStreamQuery(0)), 0);
+    assert_eq!(call!(driver.cuStreamQuery_ptsz(0)), NOT_READY);
+    // CU_STREAM_PER_THREAD is the same stream, whichever form is called.
+    assert_eq!(call!(driver.cuStreamQuery(2)), NOT_READY);
+    assert_eq!(call!(driver.cuCtxSynchronize()), 0);
+    assert_eq!(call!(driver.cuStreamQuery_ptsz(0)), 0);
+}

@@ -44,8 +44,11 @@ pub(crate) fn call(name: &'static str, code: u32) -> u32 {
     code
 }
 
-/// Counts launches of a kernel.
+/// Counts launches of a kernel; one that was not launched does not appear.
 pub(crate) fn launched(kernel: &str, count: u64) {
+    if count == 0 {
+        return;
+    }
     OWN.with_borrow_mut(|own| *own.launches.entry(kernel.to_owned()).or_default() += count);
 }
 
