@@ -4,7 +4,7 @@ use std::{
     cell::Cell,
     ffi::{CString, c_char, c_void},
     mem,
-    sync::OnceLock,
+    sync::{Mutex, OnceLock, PoisonError},
 };
 
 use cuda_sim_control::{
@@ -100,7 +100,6 @@ functions! {
     cuLibraryGetGlobal(*mut CUdeviceptr, *mut usize, CUlibrary, *const c_char)
     cuLibraryGetKernel(*mut CUkernel, CUlibrary, *const c_char)
     cuLibraryLoadData(*mut CUlibrary, Opaque, Opaque, Opaque, u32, Opaque, Opaque, u32)
-    cuLibraryUnload(CUlibrary)
     cuMemAdvise(CUdeviceptr, usize, u32, CUmemLocation)
     cuMemAlloc(*mut CUdeviceptr, usize)
     cuMemAllocAsync(*mut CUdeviceptr, usize, CUstream)
@@ -246,10 +245,16 @@ pub(crate) fn plain() -> Result<&'static Driver, Code> {
 
 /// A device's primary context; retained once.
 pub(crate) fn context(device: CUdevice) -> Result<CUcontext, Code> {
+    static RETAINING: Mutex<()> = Mutex::new(());
     static CONTEXTS: [OnceLock<CUcontext>; 64] = [const { OnceLock::new() }; 64];
     let known = usize::try_from(device).ok().and_then(|at| CONTEXTS.get(at));
     let known = known.ok_or(crate::code::INVALID_VALUE)?;
     if let Some(context) = known.get() {
+        return Ok(*context);
+    }
+    let _retaining = RETAINING.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(context) = known.get() {
+        // Another thread was first.
         return Ok(*context);
     }
     let mut context = 0;

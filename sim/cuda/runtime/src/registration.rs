@@ -5,7 +5,7 @@ use std::{
     cell::RefCell,
     collections::BTreeMap,
     ffi::{CString, c_char},
-    sync::{Arc, OnceLock, PoisonError, RwLock},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock},
 };
 
 use cuda_sim_control::{
@@ -45,6 +45,9 @@ struct Registered {
     handles: Vec<CUkernel>,
 }
 
+/// Held by whoever loads an image or looks for what is in it, so that neither happens twice.
+static LOADING: Mutex<()> = Mutex::new(());
+
 static REGISTERED: RwLock<Option<Registered>> = RwLock::new(None);
 
 /// The launch that `<<<…>>>` has prepared.
@@ -55,6 +58,7 @@ thread_local! {
 }
 
 impl Image {
+    /// The image, loaded. The caller holds [`LOADING`].
     fn library(&self, driver: &Driver) -> Result<CUlibrary, Code> {
         if let Some(library) = self.library.get() {
             return Ok(*library);
@@ -70,12 +74,12 @@ impl Image {
             0,
             0,
         ))?;
-        if self.library.set(library).is_err() {
-            // Another thread was first.
-            check((driver.cuLibraryUnload)(library))?;
-        }
-        Ok(self.library.get().copied().unwrap_or(library))
+        Ok(*self.library.get_or_init(|| library))
     }
+}
+
+fn loading() -> MutexGuard<'static, ()> {
+    LOADING.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn change<T>(change: impl FnOnce(&mut Registered) -> T) -> T {
@@ -108,6 +112,11 @@ pub(crate) fn function(function: usize) -> Result<CUfunction, Code> {
     let symbol = read(|all| all.kernels.get(&function).map(|(symbol, _)| symbol.clone()));
     let symbol = symbol.ok_or(INVALID_DEVICE_FUNCTION)?;
     let driver = driver::plain()?;
+    let _loading = loading();
+    if let Some(kernel) = known.get() {
+        // Another thread was first.
+        return Ok(*kernel);
+    }
     let library = symbol.image.library(driver)?;
     let mut kernel = 0;
     let found = (driver.cuLibraryGetKernel)(&raw mut kernel, library, symbol.name.as_ptr());
@@ -130,6 +139,7 @@ pub(crate) fn handle(result: Out<CUkernel>, host: usize) -> Outcome {
 pub(crate) fn variable(host: usize) -> Result<(u64, usize), Code> {
     let symbol = read(|all| all.variables.get(&host).cloned()).ok_or(INVALID_SYMBOL)?;
     let driver = driver::plain()?;
+    let _loading = loading();
     let library = symbol.image.library(driver)?;
     let (mut address, mut size_bytes) = (0, symbol.size_bytes);
     let name = symbol.name.as_ptr();

@@ -97,6 +97,9 @@ fn the_runtime_calls_the_driver_by_what_it_looked_up() {
     // Every function of the driver is asked for, with either null stream, and none is linked.
     let asked = driver["cuGetProcAddress_v2"].count;
     assert!(asked > 200, "{asked}");
+    // What is done once is done once, whichever thread is first.
+    assert_eq!(driver["cuInit"].count, 1);
+    assert_eq!(driver["cuDevicePrimaryCtxRetain"].count, 1);
     assert_eq!(driver["cuLibraryLoadData"].count, 1);
     assert_eq!(driver["cuLibraryGetKernel"].count, 8);
 }
