@@ -53,7 +53,11 @@ fn run(options: &Options) -> Result<()> {
     pause(options, Moment::Start)?;
     let kernels = kernels::chosen(options)?;
     let cuda: Box<dyn Cuda> = match options.api {
-        Api::Runtime => Box::new(runtime::Runtime::open(&options.library(), &kernels)?),
+        Api::Runtime => Box::new(runtime::Runtime::open(
+            &options.library(),
+            &kernels,
+            options.handles,
+        )?),
         Api::Driver => Box::new(driver::Driver::open(&options.library(), &kernels)?),
     };
     pause(options, Moment::Loaded)?;

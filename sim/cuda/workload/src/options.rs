@@ -39,6 +39,9 @@ pub(crate) struct Options {
     /// Launches and frees that fail, over all threads
     #[arg(long, default_value_t = 0)]
     pub(crate) errors: usize,
+    /// Launch by handles, as programs of CUDA 13 do, and not by the addresses of host stubs
+    #[arg(long)]
+    pub(crate) handles: bool,
     /// When to wait for a line, each after a line that says so
     #[arg(long, value_enum, value_delimiter = ',')]
     pub(crate) wait: Vec<Moment>,

@@ -39,6 +39,7 @@ struct Registration {
     fat_binary: extern "C" fn(usize) -> usize,
     function: RegisterFunction,
     end: extern "C" fn(usize),
+    handle: extern "C" fn(*mut usize, usize) -> u32,
 }
 
 type RegisterFunction = extern "C" fn(
@@ -64,6 +65,7 @@ impl Registration {
                 fat_binary: *library.get(b"__cudaRegisterFatBinary")?,
                 function: *library.get(b"__cudaRegisterFunction")?,
                 end: *library.get(b"__cudaRegisterFatBinaryEnd")?,
+                handle: *library.get(b"__cudaGetKernel")?,
             })
         }
     }
@@ -80,17 +82,30 @@ impl Registration {
 
 pub(crate) struct Runtime {
     functions: Functions,
-    stubs: Vec<usize>,
+    /// What launches name the kernels by.
+    kernels: Vec<usize>,
 }
 
 impl Runtime {
-    /// Opens the library and registers the kernels.
-    pub(crate) fn open(library: &Path, kernels: &[Kernel]) -> Result<Self> {
+    /// Opens the library and registers the kernels. With `handles`, asks for their handles.
+    pub(crate) fn open(library: &Path, kernels: &[Kernel], handles: bool) -> Result<Self> {
         let functions = Functions::open(library)?;
-        Registration::open(library)?.register(kernels);
+        let registration = Registration::open(library)?;
+        registration.register(kernels);
+        let named = kernels.iter().map(|kernel| {
+            let mut name = kernel.stub;
+            if handles {
+                // Where this fails, launches fail in turn, and are counted.
+                call(
+                    "__cudaGetKernel",
+                    (registration.handle)(&raw mut name, kernel.stub),
+                );
+            }
+            name
+        });
         Ok(Self {
+            kernels: named.collect(),
             functions,
-            stubs: kernels.iter().map(|kernel| kernel.stub).collect(),
         })
     }
 }
@@ -111,7 +126,7 @@ impl Cuda for Runtime {
     }
     fn launch(&self, kernel: usize, blocks: u32, stream: usize) -> u32 {
         let (grid, block) = (Dim3([blocks, 1, 1]), Dim3([256, 1, 1]));
-        counted!(self.cudaLaunchKernel(self.stubs[kernel], grid, block, 0, 0, stream))
+        counted!(self.cudaLaunchKernel(self.kernels[kernel], grid, block, 0, 0, stream))
     }
     fn allocate(&self, address: &mut u64, bytes: usize) -> u32 {
         counted!(self.cudaMalloc(address, bytes))

@@ -122,6 +122,14 @@ fn a_million_launches_of_eight_threads() {
 }
 
 #[test]
+fn kernels_are_launched_by_handles() {
+    let run = run(&[&["--handles"], &WORK[..]].concat(), &[]);
+    check_calls(&run, "libcudart.so.12");
+    check_work(&run, "cudaLaunchKernel");
+    assert_eq!(run.said.calls["__cudaGetKernel"].count, 8);
+}
+
+#[test]
 fn kernels_are_chosen_by_name() {
     let names = "any_name_will_do,_Z1fv";
     let run = run(
