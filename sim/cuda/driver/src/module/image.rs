@@ -171,4 +171,27 @@ mod tests {
         refused(b"no code at all", INVALID_PTX);
         refused(b"", INVALID_PTX);
     }
+
+    proptest::proptest! {
+        #[test]
+        fn any_bytes_are_read_or_refused(
+            kind in 0..4,
+            bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..400),
+            header in proptest::collection::vec(proptest::num::u8::ANY, 24),
+        ) {
+            let image = match kind {
+                0 => bytes,
+                1 => [b"\x7fELF\x02\x01\x01", &bytes[..]].concat(),
+                2 => [b".version 8.0\n.entry ", &bytes[..]].concat(),
+                _ => {
+                    let mut image = fatbin(&bytes, 0);
+                    image[FATBIN_HEADER_BYTES..][..24].copy_from_slice(&header);
+                    image
+                }
+            };
+            let read = from_bytes(&image);
+            let refused = matches!(read, Err(INVALID_IMAGE | INVALID_PTX));
+            proptest::prop_assert!(read.is_ok() || refused);
+        }
+    }
 }
