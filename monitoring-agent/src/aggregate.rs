@@ -180,12 +180,7 @@ impl Aggregate {
         let in_time = self.awaited.remove(report.source);
         state.collect_seconds = report.took.as_secs_f64();
         match report.result {
-            Ok(batch) => {
-                state.accept(batch);
-                if in_time {
-                    state.recovered(report.source);
-                }
-            }
+            Ok(batch) => state.accept(report.source, batch, report.begun, in_time),
             Err(error) => state.failed(report.source, "collect_failed", &format!("{error:#}")),
         }
     }

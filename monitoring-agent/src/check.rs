@@ -1,7 +1,14 @@
-//! `monitoring-agent check`: what this kernel and these privileges allow, source by source, and
-//! which processes the rules find.
+//! `monitoring-agent check`: what this kernel and these privileges allow, source by source, which
+//! GPUs there are, and which processes the rules find.
 
-use std::{fmt::Write as _, sync::Arc};
+use std::{
+    fmt::Write as _,
+    sync::Arc,
+    thread,
+    time::{Duration, Instant},
+};
+
+use prometheus::proto::{Metric, MetricFamily};
 
 use crate::{
     config::Config,
@@ -10,7 +17,7 @@ use crate::{
     loader::SharedMaps,
     offsets::Offsets,
     printable::printable,
-    source::{Source, StartError},
+    source::{Batch, Source, StartError},
     sources::{SOURCES, StartContext},
 };
 
@@ -20,6 +27,16 @@ const EXAMPLES: usize = 3;
 /// Most characters shown of a command line, and most bytes read of one.
 const COMMAND_LENGTH: usize = 100;
 const COMMAND_BYTES: u64 = 4096;
+
+/// How long a source may take to its first numbers. A GPU's driver that keeps nothing in memory
+/// takes some seconds for each GPU.
+const FIRST_NUMBERS: Duration = Duration::from_secs(30);
+
+/// How often it is asked for them.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// The metric whose labels say which GPUs there are.
+const GPUS: &str = "gpu_info";
 
 /// What a check found.
 #[derive(Debug)]
@@ -39,29 +56,47 @@ pub fn run(config: &Config) -> Report {
         text: String::new(),
         working: 0,
     };
+    let mut gpus = String::new();
     for entry in SOURCES {
-        let line = if (entry.enabled)(config) {
+        let line = if let Some(key) = (entry.off_by)(config) {
+            format!("off     switched off by {key} = false")
+        } else {
             let started = (entry.start)(&mut StartContext {
                 config,
                 labels: &labels,
                 shared: &mut shared,
                 offsets: &mut offsets,
             });
-            started.map_or_else(
-                |error| failed(&error),
-                |source| collected(source, &mut report),
-            )
-        } else {
-            format!(
-                "off     switched off by sources.{}.enabled = false",
-                entry.name
-            )
+            match started {
+                Ok(source) => collected(source, &mut report, &mut gpus),
+                Err(error) => failed(&error),
+            }
         };
         // Writing to a string does not fail.
         let _ = writeln!(report.text, "{:<10} {line}", entry.name);
     }
+    report.text.push_str(&gpus);
     report.text.push_str(&agents(&labels));
     report
+}
+
+/// The GPUs among these metrics, by number.
+fn list_gpus(families: &[MetricFamily]) -> String {
+    let label = |metric: &Metric, name: &str| {
+        let mut labels = metric.get_label().iter();
+        let label = labels.find(|label| label.name() == name);
+        label.map_or_else(String::new, |label| label.value().to_owned())
+    };
+    let mut text = String::new();
+    for family in families.iter().filter(|family| family.name() == GPUS) {
+        text.push_str("\nGPUs, by NVML\n");
+        for gpu in family.get_metric() {
+            let [number, name, uuid] = ["device_id", "name", "uuid"].map(|key| label(gpu, key));
+            // Writing to a string does not fail.
+            let _ = writeln!(text, "  {number:>3}  {name}  {uuid}");
+        }
+    }
+    text
 }
 
 /// How many processes each agent has now, and some of them.
@@ -91,22 +126,43 @@ fn failed(error: &StartError) -> String {
     }
 }
 
-fn collected(mut source: Box<dyn Source>, report: &mut Report) -> String {
-    match source.collect() {
-        Err(error) => format!("BROKEN  it starts, but its numbers cannot be read: {error:#}"),
-        Ok(batch) => {
-            report.working += 1;
-            let missing = batch.programs.iter().filter(|program| !program.attached);
-            let missing: Vec<_> = missing.map(|program| program.name.as_str()).collect();
-            let attached = batch.programs.len() - missing.len();
-            match (batch.programs.len(), &*missing) {
-                (0, _) => format!("ok      {} metrics", batch.families.len()),
-                (_, []) => format!("ok      {attached} programs attached"),
-                (all, _) => {
-                    let missing = missing.join(", ");
-                    format!("partly  {attached} of {all} programs attached; not: {missing}")
-                }
-            }
+fn collected(mut source: Box<dyn Source>, report: &mut Report, gpus: &mut String) -> String {
+    let batch = match first_numbers(&mut *source) {
+        Err(error) => {
+            return format!("BROKEN  it starts, but its numbers cannot be read: {error:#}");
         }
+        Ok(batch) => batch,
+    };
+    if let Some(why) = &batch.off {
+        return format!("no      {why}");
+    }
+    if batch.starting {
+        let seconds = FIRST_NUMBERS.as_secs();
+        return format!("BROKEN  it starts, but has no numbers after {seconds} s");
+    }
+    report.working += 1;
+    gpus.push_str(&list_gpus(&batch.families));
+    let missing = batch.programs.iter().filter(|program| !program.attached);
+    let missing: Vec<_> = missing.map(|program| program.name.as_str()).collect();
+    let attached = batch.programs.len() - missing.len();
+    match (batch.programs.len(), &*missing) {
+        (0, _) => format!("ok      {} metrics", batch.families.len()),
+        (_, []) => format!("ok      {attached} programs attached"),
+        (all, _) => {
+            let missing = missing.join(", ");
+            format!("partly  {attached} of {all} programs attached; not: {missing}")
+        }
+    }
+}
+
+/// The first collection that has numbers, or the last one before patience ends.
+fn first_numbers(source: &mut dyn Source) -> anyhow::Result<Batch> {
+    let deadline = Instant::now() + FIRST_NUMBERS;
+    loop {
+        let batch = source.collect()?;
+        if !batch.starting || Instant::now() >= deadline {
+            return Ok(batch);
+        }
+        thread::sleep(PAUSE);
     }
 }

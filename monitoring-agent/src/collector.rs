@@ -24,6 +24,8 @@ pub struct Report {
     pub source: &'static str,
     /// Which start of the source it is from.
     pub instance: u64,
+    /// When it began.
+    pub begun: Instant,
     /// How long it took.
     pub took: Duration,
     /// What it brought.
@@ -89,6 +91,7 @@ fn collect_on_request(
         let report = Report {
             source: name,
             instance,
+            begun,
             took: begun.elapsed(),
             result,
         };

@@ -23,7 +23,7 @@ mod tests;
 use std::{
     fs,
     net::{IpAddr, Ipv4Addr, SocketAddr},
-    path::Path,
+    path::{Path, PathBuf},
     time::Duration,
 };
 
@@ -51,8 +51,9 @@ pub struct Config {
     pub bpf_stats: bool,
     /// Whether kernel programs write debug messages to the agent's log. For their developers.
     pub ebpf_debug: bool,
-    /// `profiling_enabled`. Like the settings below up to `metrics_retention_days`, it is accepted
-    /// because it is specified, and not used by this version.
+    /// `profiling_enabled`. Like the settings below up to `otlp_endpoint`, and like
+    /// `metrics_retention_days`, it is accepted because it is specified, and not used by this
+    /// version.
     pub profiling_enabled: bool,
     /// Share of CPU time that is sampled, 0 to 1.
     pub profile_sample_rate: f64,
@@ -63,9 +64,10 @@ pub struct Config {
     /// Where OTLP is taken. From `otlp_endpoint`, or translated from `jaeger_endpoint`. A base URL
     /// without a slash at its end: `/v1/traces` is to be appended. Set even when tracing is off.
     pub otlp_endpoint: Option<String>,
-    /// `gpu_monitoring_enabled`.
+    /// `gpu_monitoring_enabled`: whether GPUs are read at all. `sources.gpu.enabled` has to be true
+    /// as well.
     pub gpu_monitoring_enabled: bool,
-    /// Time between two polls of the GPUs.
+    /// Time between two polls of the GPUs. At least 100 ms, at most one hour.
     pub gpu_poll_interval: Duration,
     /// Days for which continuous profiles are kept.
     pub metrics_retention_days: u32,
@@ -134,6 +136,10 @@ pub struct Sources {
     pub net: Switch,
     /// System calls.
     pub syscalls: SyscallsConfig,
+    /// Calls into CUDA's libraries.
+    pub cuda: Switch,
+    /// GPUs.
+    pub gpu: GpuConfig,
 }
 
 /// `[sources.<family>]` of a source that can only be switched off.
@@ -163,6 +169,24 @@ impl Default for SyscallsConfig {
         Self {
             enabled: true,
             watched_only: false,
+        }
+    }
+}
+
+/// `[sources.gpu]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GpuConfig {
+    /// Whether the source runs. Default true.
+    pub enabled: bool,
+    /// NVIDIA's management library, by its file. `None` for the system's.
+    pub nvml_library: Option<PathBuf>,
+}
+
+impl Default for GpuConfig {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            nvml_library: None,
         }
     }
 }

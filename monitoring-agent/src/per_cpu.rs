@@ -14,6 +14,9 @@ use std::{
 use anyhow::Context as _;
 use aya::{Pod, maps::MapData};
 
+/// `BPF_MAP_DELETE_ELEM` of the same.
+const BPF_MAP_DELETE_ELEM: libc::c_int = 3;
+
 /// Entries asked for at a time. With 128 CPUs and values of 240 bytes this is a buffer of 2 MB.
 const BATCH: usize = 64;
 
@@ -169,6 +172,24 @@ impl<V: Pod> PerCpuElements<V> {
         let result = unsafe { bpf(BPF_MAP_LOOKUP_ELEM, &mut attr) };
         result.context("read an element of a per-CPU map")?;
         Ok(&self.0)
+    }
+}
+
+/// Removes an entry of a hash map. One that is not there is removed already.
+pub fn remove<K: Pod>(map: impl AsFd, key: &K) -> anyhow::Result<()> {
+    let mut attr = ElementAttr {
+        map_fd: descriptor(map)?,
+        padding: 0,
+        key: ptr::from_ref(key) as u64,
+        value: 0,
+        flags: 0,
+    };
+    // SAFETY: the key is the map's, and outlives the call.
+    match unsafe { bpf(BPF_MAP_DELETE_ELEM, &mut attr) } {
+        Err(error) if error.raw_os_error() != Some(libc::ENOENT) => {
+            Err(error).context("remove an entry of a map")
+        }
+        _ => Ok(()),
     }
 }
 

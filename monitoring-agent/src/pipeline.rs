@@ -113,7 +113,7 @@ impl Agent {
             self.relabel(&config);
         }
         for entry in SOURCES {
-            if !(entry.enabled)(&config) || !(entry.unchanged)(&self.config, &config) {
+            if !entry.is_wanted(&config) || !(entry.unchanged)(&self.config, &config) {
                 self.running.remove(entry.name);
                 self.command(Command::Stop(entry.name)).await;
             }
@@ -138,7 +138,7 @@ impl Agent {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         if !threads.iter().all(JoinHandle::is_finished) {
-            warn!("a source did not stop; the kernel detaches its programs with the process");
+            warn!("a source hangs and ends with the process; so do its kernel programs");
         }
         let left = PATIENCE.saturating_sub(begun.elapsed());
         if tokio::time::timeout(left, closing).await.is_err() {
@@ -178,7 +178,7 @@ impl Agent {
     async fn start_wanted(&mut self) {
         let wanted = SOURCES
             .iter()
-            .filter(|entry| (entry.enabled)(&self.config) && !self.running.contains(entry.name));
+            .filter(|entry| entry.is_wanted(&self.config) && !self.running.contains(entry.name));
         let mut start = Start {
             wanted: wanted.collect(),
             config: self.config.clone(),

@@ -3,6 +3,8 @@
 //! A source knows no exporter and no other source. It may block: it runs on a thread of its own,
 //! and one that hangs holds up only itself.
 
+use std::time::Duration;
+
 use prometheus::proto::MetricFamily;
 
 /// One family of numbers: host files, a set of kernel programs, a device library.
@@ -27,6 +29,15 @@ pub struct Batch {
     pub programs: Vec<ProgramState>,
     /// Kernel maps, if the source has any.
     pub maps: Vec<MapState>,
+    /// How old its numbers were when the collection began. Zero, unless the source reads them at
+    /// times of its own.
+    pub age: Duration,
+    /// Why the source has nothing to deliver for now, though nothing failed: what it reads is not
+    /// there. Its `monitoring_agent_source_up` is 0, its metrics end, and nothing counts as lost.
+    /// It is asked again at each interval, and is back as soon as this is `None`.
+    pub off: Option<String>,
+    /// Whether its first numbers are still on their way. Like `off`, and not worth a word.
+    pub starting: bool,
 }
 
 /// A kernel program of a source.

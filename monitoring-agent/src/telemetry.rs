@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, HashSet},
     sync::LazyLock,
+    time::Instant,
 };
 
 use procfs::{WithCurrentSystemInfo as _, process::Process};
@@ -31,30 +32,57 @@ pub struct SourceState {
     lost: BTreeMap<&'static str, u64>,
     programs: Vec<ProgramState>,
     maps: Vec<MapState>,
+    /// When its newest numbers were read.
+    numbers_at: Option<Instant>,
+    /// Why it is off for now, if it is.
+    off: Option<String>,
     /// Whether the log already says that it fails.
     reported: bool,
 }
 
 impl SourceState {
-    /// Takes up what a collection brought.
-    pub fn accept(&mut self, batch: Batch) {
+    /// Takes up what a collection brought that began at this time. One that was in time marks the
+    /// source as working, if it is.
+    pub fn accept(&mut self, name: &str, batch: Batch, begun: Instant, in_time: bool) {
         self.families = Some(batch.families);
         self.lost = batch.lost.into_iter().collect();
         self.programs = batch.programs;
         self.maps = batch.maps;
+        if let Some(why) = batch.off {
+            self.turned_off(name, why);
+        } else if batch.starting {
+            self.up = false;
+        } else {
+            self.numbers_at = Some(begun.checked_sub(batch.age).unwrap_or(begun));
+            if in_time {
+                self.recovered(name);
+            }
+        }
     }
 
-    /// Marks a successful collection.
-    pub fn recovered(&mut self, name: &str) {
+    fn recovered(&mut self, name: &str) {
         self.up = true;
-        if std::mem::take(&mut self.reported) {
+        let was_off = self.off.take().is_some();
+        if std::mem::take(&mut self.reported) || was_off {
             info!(source = name, "the source delivers again");
+        }
+    }
+
+    /// Marks that there is nothing to deliver. Logged once, and again if it is for another reason.
+    fn turned_off(&mut self, name: &str, why: String) {
+        self.up = false;
+        self.reported = false;
+        self.numbers_at = None;
+        if self.off.as_deref() != Some(&*why) {
+            warn!(source = name, "source off: {why}");
+            self.off = Some(why);
         }
     }
 
     /// Marks a collection that brought nothing. Logged once until the source recovers.
     pub fn failed(&mut self, name: &str, reason: &'static str, why: &str) {
         self.up = false;
+        self.off = None;
         *self.missed.entry(reason).or_default() += 1;
         if !std::mem::replace(&mut self.reported, true) {
             warn!(source = name, reason, "the source does not deliver: {why}");
@@ -91,6 +119,12 @@ fn sources(states: &BTreeMap<&'static str, SourceState>) -> Vec<MetricFamily> {
         "monitoring_agent_source_collect_seconds",
         "How long the source's last collection took.",
     );
+    let mut age = Family::gauge(
+        "monitoring_agent_source_age_seconds",
+        "Age of the source's newest numbers when this snapshot was published. Rises while the \
+         source hangs or fails.",
+    );
+    let now = Instant::now();
     let mut lost = Family::counter(
         "monitoring_agent_lost_total",
         "Events or collections that could not be accounted for, by source and reason.",
@@ -98,11 +132,15 @@ fn sources(states: &BTreeMap<&'static str, SourceState>) -> Vec<MetricFamily> {
     for (name, state) in states {
         up.push(&[("source", name)], f64::from(u8::from(state.up)));
         seconds.push(&[("source", name)], state.collect_seconds);
+        if let Some(at) = state.numbers_at {
+            let old = now.saturating_duration_since(at);
+            age.push(&[("source", name)], old.as_secs_f64());
+        }
         for (reason, count) in state.lost.iter().chain(&state.missed) {
             lost.push(&[("reason", reason), ("source", name)], *count as f64);
         }
     }
-    vec![up.build(), seconds.build(), lost.build()]
+    vec![up.build(), seconds.build(), age.build(), lost.build()]
 }
 
 fn kernel_objects(states: &BTreeMap<&'static str, SourceState>) -> Vec<MetricFamily> {

@@ -26,10 +26,20 @@
 //! # }
 //! ```
 
+mod calls;
+mod device;
 mod error;
+mod events;
+mod exchange;
+mod kernel_log;
+mod library;
 mod metrics;
 mod monitor;
+mod plausible;
 mod reading;
+mod session;
+mod worker;
+mod xid;
 
 pub use error::GpuError;
 pub use metrics::{
@@ -38,3 +48,4 @@ pub use metrics::{
 };
 pub use monitor::{GpuMonitor, GpuMonitorBuilder, Poll};
 pub use reading::Reading;
+pub use xid::{XidEvent, XidEvents};

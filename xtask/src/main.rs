@@ -10,6 +10,7 @@ mod packages;
 mod rights;
 mod run;
 mod setup;
+mod sim;
 mod test;
 mod tidy;
 mod toolchain;
@@ -45,6 +46,8 @@ enum Task {
         /// Only the tests whose name contains one of these words, and no other check.
         filter: Vec<String>,
     },
+    /// Build a simulated NVML with eight GPUs, for machines without one.
+    Sim,
     /// Measure the agent's overhead.
     Bench {
         /// Handed to the benchmark.
@@ -68,6 +71,7 @@ fn dispatch(task: &Task) -> Result<ExitCode> {
         Task::Setup => setup::everything(&root)?,
         Task::Run { arguments } => run::agent(&root, arguments)?,
         Task::Bench { arguments } => bench::overhead(&root, arguments)?,
+        Task::Sim => sim::nvml(&root)?,
         Task::Tidy => tidy::check(&root)?,
         Task::Test { kernels, filter } => {
             let report = match (kernels, filter.is_empty()) {

@@ -223,3 +223,93 @@ fn families_are_sorted_merged_and_never_empty() {
         .collect();
     assert_eq!(names_and_sizes, [("a".to_owned(), 1), ("b".to_owned(), 2)]);
 }
+
+type Step = fn() -> anyhow::Result<Batch>;
+
+/// A source that follows a script: what its collections bring, the last for ever.
+fn following(script: Vec<Step>) -> Box<dyn Source> {
+    let mut script = script.into_iter();
+    let mut next = script.next().expect("a script has a step");
+    let mut asked = 0;
+    Box::new(Scripted(move || {
+        // Each step lasts for a few collections.
+        asked += 1;
+        if asked % 5 == 0 {
+            next = script.next().unwrap_or(next);
+        }
+        next()
+    }))
+}
+
+const DELIVERS: Step = || {
+    Ok(Batch {
+        families: vec![Family::gauge("device", "Help.").with(&[], 1.0).build()],
+        ..Batch::default()
+    })
+};
+
+const IS_OFF: Step = || {
+    Ok(Batch {
+        off: Some("no driver".to_owned()),
+        ..Batch::default()
+    })
+};
+
+const AGE: &str = "monitoring_agent_source_age_seconds";
+
+#[tokio::test]
+async fn a_source_that_is_off_loses_nothing_and_comes_back() {
+    let starting = || {
+        Ok(Batch {
+            starting: true,
+            ..Batch::default()
+        })
+    };
+    let mut agent = Running::start(vec![
+        (
+            "flaky",
+            following(vec![starting, DELIVERS, IS_OFF, DELIVERS]),
+        ),
+        ("other", counting("other_total")),
+    ])
+    .await;
+    let mut states = Vec::new();
+    let seen = agent.latest.wait_for(|snapshot| {
+        assert_eq!(value(snapshot, LOST, "collect_failed"), None);
+        let Some(up) = value(snapshot, UP, "flaky") else {
+            return false;
+        };
+        let delivers = value(snapshot, "device", "").is_some();
+        assert_eq!(value(snapshot, AGE, "flaky").is_some(), delivers);
+        // On a busy machine one that delivers may be overdue now and then.
+        assert!(delivers || up == 0.0);
+        if states.last() != Some(&delivers) {
+            states.push(delivers);
+        }
+        states.len() == 4 && up > 0.0
+    });
+    time::timeout(PATIENCE, seen).await.unwrap().unwrap();
+    assert_eq!(states, [false, true, false, true]);
+}
+
+#[tokio::test]
+async fn the_age_of_numbers_rises_while_a_source_fails() {
+    let old = || {
+        Ok(Batch {
+            age: Duration::from_secs(100),
+            ..Batch::default()
+        })
+    };
+    let fails = || anyhow::bail!("it hangs");
+    let mut agent = Running::start(vec![
+        ("failing", following(vec![DELIVERS, fails])),
+        ("polling", following(vec![old])),
+    ])
+    .await;
+    // 50 intervals and no numbers.
+    let snapshot = agent.wait_for(&[(AGE, "failing", 1.0)]).await;
+    assert_eq!(value(&snapshot, UP, "failing"), Some(0.0));
+    assert_eq!(value(&snapshot, "device", ""), Some(1.0), "they stay");
+    let polling = value(&snapshot, AGE, "polling").unwrap();
+    assert!((100.0..110.0).contains(&polling), "{polling}");
+}

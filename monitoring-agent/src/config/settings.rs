@@ -138,6 +138,16 @@ pub(super) const SOURCES: &[(&str, &[Setting])] = &[
     switches!(block: enabled),
     switches!(net: enabled),
     switches!(syscalls: enabled, watched_only),
+    switches!(cuda: enabled),
+    ("gpu", GPU),
+];
+
+/// `[sources.gpu]`.
+const GPU: &[Setting] = &[
+    setting!("enabled", config.sources.gpu.enabled, values::boolean),
+    setting!("nvml_library", config.sources.gpu.nvml_library, |value| {
+        values::library(value).map(Some)
+    }),
 ];
 
 /// Not in the file: `--listen`, `MONITORING_LISTEN`.
@@ -213,14 +223,6 @@ impl Draft {
             ),
             ("otlp_endpoint", moved(&self.otlp)),
             ("jaeger_endpoint", moved(&self.jaeger)),
-            (
-                "gpu_monitoring_enabled",
-                is.gpu_monitoring_enabled != was.gpu_monitoring_enabled,
-            ),
-            (
-                "gpu_poll_interval",
-                is.gpu_poll_interval != was.gpu_poll_interval,
-            ),
             (
                 "metrics_retention_days",
                 is.metrics_retention_days != was.metrics_retention_days,

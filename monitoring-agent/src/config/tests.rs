@@ -93,7 +93,8 @@ fn the_example_is_the_defaults_and_names_every_key() {
         let section = section.split("\n[").next().unwrap();
         for setting in *settings {
             assert!(
-                section.contains(&format!("\n{} = ", setting.key)),
+                section.contains(&format!("\n{} = ", setting.key))
+                    || section.contains(&format!("\n#{} = ", setting.key)),
                 "{family}.{}",
                 setting.key
             );
@@ -103,12 +104,14 @@ fn the_example_is_the_defaults_and_names_every_key() {
     let all = EXAMPLE
         .replace("\n#node", "\nnode")
         .replace("\n#otlp", "\notlp")
+        .replace("\n#nvml", "\nnvml")
         .replace("\n#[[", "\n[[");
     let all = ["name", "addresses", "type"].iter().fold(all, |all, key| {
         all.replace(&format!("\n#{key}"), &format!("\n{key}"))
     });
     let config = load_file(&all).unwrap().config;
     assert_eq!((config.node.as_str(), config.peers.len()), ("gpu-01", 1));
+    assert!(config.sources.gpu.nvml_library.is_some());
 }
 
 #[test]
@@ -284,6 +287,12 @@ fn sources_are_switched_one_by_one() {
     want.syscalls.enabled = false;
     let file = "sources.process.enabled = false\nsources.syscalls.enabled = false";
     assert_eq!(load_file(file).unwrap().config.sources, want);
+    let file = "[sources.gpu]\nenabled = false\nnvml_library = './libnvidia-ml.so.1'";
+    let want = GpuConfig {
+        enabled: false,
+        nvml_library: Some("./libnvidia-ml.so.1".into()),
+    };
+    assert_eq!(load_file(file).unwrap().config.sources.gpu, want);
 }
 
 #[test]

@@ -6,6 +6,7 @@
 use std::{
     net::{IpAddr, SocketAddr},
     ops::RangeInclusive,
+    path::PathBuf,
     time::Duration,
 };
 
@@ -19,6 +20,9 @@ const TAKEN_PATHS: [&str; 4] = ["/", "/healthz", "/readyz", "/metrics.json"];
 /// Most digits of a duration. An hour in nanoseconds has 13; with more, a sum of several units can
 /// reach the end of what `Duration` holds to the second, where humantime 2.4 panics.
 const DURATION_DIGITS: usize = 13;
+
+/// Longest path that the kernel takes, without the zero byte at its end.
+const PATH_BYTES: usize = 4095;
 
 /// A value that someone wrote.
 #[derive(Clone, Copy)]
@@ -201,6 +205,28 @@ pub(super) fn path(value: Value<'_>) -> Result<String, Fault> {
         return Err(Fault::new("the agent serves something else there", cure));
     }
     Ok(text.to_owned())
+}
+
+/// The file of a shared library. It need not exist: it may be installed later.
+pub(super) fn library(value: Value<'_>) -> Result<PathBuf, Fault> {
+    let cure = "use the path of a shared library, for example \
+                \"/usr/lib/x86_64-linux-gnu/libnvidia-ml.so.1\", or leave it out for the system's";
+    let text = value.text("a path", cure)?;
+    let fault = if text.is_empty() {
+        "empty"
+    } else if text.len() > PATH_BYTES {
+        "too long"
+    } else if text.chars().any(char::is_control) {
+        "contains a control character"
+    } else if text.ends_with('/') {
+        "a directory"
+    } else if !text.contains('/') {
+        // The loader would search its own folders for it, and not look where one may think.
+        "a name without a directory"
+    } else {
+        return Ok(PathBuf::from(text));
+    };
+    Err(Fault::new(fault, cure))
 }
 
 /// The least important level that is logged.

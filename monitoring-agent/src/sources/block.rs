@@ -158,6 +158,7 @@ impl Source for Block {
             lost,
             programs,
             maps,
+            ..Batch::default()
         })
     }
 }

@@ -2,6 +2,7 @@
 
 pub mod block;
 pub mod cuda;
+pub mod gpu;
 pub mod host;
 pub mod net;
 pub mod process;
@@ -23,8 +24,8 @@ use crate::{
 pub struct Entry {
     /// The family's one name.
     pub name: &'static str,
-    /// Whether the configuration wants it.
-    pub enabled: fn(&Config) -> bool,
+    /// The key that switches it off in this configuration, if one does.
+    pub off_by: fn(&Config) -> Option<&'static str>,
     /// Whether two configurations are the same to it, so that it can go on running.
     pub unchanged: fn(&Config, &Config) -> bool,
     /// Starts it. Kernel programs count from here on.
@@ -48,7 +49,10 @@ macro_rules! family {
     ($name:ident $(, $setting:ident)*) => {
         Entry {
             name: stringify!($name),
-            enabled: |config| config.sources.$name.enabled,
+            off_by: |config| {
+                (!config.sources.$name.enabled)
+                    .then_some(concat!("sources.", stringify!($name), ".enabled"))
+            },
             unchanged: |old, new| {
                 (&old.sources.$name, old.ebpf_debug $(, &old.$setting)*)
                     == (&new.sources.$name, new.ebpf_debug $(, &new.$setting)*)
@@ -65,9 +69,10 @@ pub const SOURCES: &[Entry] = &[
     family!(block),
     family!(net, peers),
     family!(syscalls),
+    family!(cuda),
     Entry {
         name: "host",
-        enabled: |config| config.sources.host.enabled,
+        off_by: |config| (!config.sources.host.enabled).then_some("sources.host.enabled"),
         unchanged: |old, new| {
             let settings = |config: &Config| {
                 let Config {
@@ -82,7 +87,28 @@ pub const SOURCES: &[Entry] = &[
         },
         start: |context| host::start(context.config),
     },
+    Entry {
+        name: "gpu",
+        off_by: |config| {
+            if config.gpu_monitoring_enabled {
+                (!config.sources.gpu.enabled).then_some("sources.gpu.enabled")
+            } else {
+                Some("monitoring.gpu_monitoring_enabled")
+            }
+        },
+        unchanged: |old, new| {
+            (&old.sources.gpu, old.gpu_poll_interval) == (&new.sources.gpu, new.gpu_poll_interval)
+        },
+        start: |context| Ok(gpu::start(context)),
+    },
 ];
+
+impl Entry {
+    /// Whether the configuration wants the source.
+    pub fn is_wanted(&self, config: &Config) -> bool {
+        (self.off_by)(config).is_none()
+    }
+}
 
 #[cfg(test)]
 mod tests {
@@ -115,9 +141,27 @@ mod tests {
             });
         };
         check(peers, &["net"]);
+        let library = |config: &mut Config| config.sources.gpu.nvml_library = Some("a".into());
+        check(library, &["gpu"]);
+        check(|config| config.gpu_poll_interval *= 2, &["gpu"]);
         let families: Vec<_> = SOURCES.iter().map(|entry| entry.name).collect();
-        let (host, families) = families.split_last().unwrap();
-        assert_eq!(*host, "host");
+        let families = families.strip_suffix(&["host", "gpu"]).unwrap();
         check(|config| config.ebpf_debug = true, families);
+    }
+
+    #[test]
+    fn a_source_is_switched_off_by_the_key_that_is_named() {
+        let check = |change: fn(&mut Config), want: Option<&str>| {
+            let mut config = Config::default();
+            change(&mut config);
+            let gpu = SOURCES.iter().find(|entry| entry.name == "gpu").unwrap();
+            assert_eq!((gpu.off_by)(&config), want);
+            assert_eq!(gpu.is_wanted(&config), want.is_none());
+        };
+        check(|_| {}, None);
+        let section = "sources.gpu.enabled";
+        check(|config| config.sources.gpu.enabled = false, Some(section));
+        let all = "monitoring.gpu_monitoring_enabled";
+        check(|config| config.gpu_monitoring_enabled = false, Some(all));
     }
 }

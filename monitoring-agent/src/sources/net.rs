@@ -152,6 +152,7 @@ impl Source for Net {
             lost,
             programs,
             maps,
+            ..Batch::default()
         })
     }
 }

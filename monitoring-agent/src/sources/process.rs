@@ -190,6 +190,7 @@ impl Source for Process {
             lost,
             programs,
             maps,
+            ..Batch::default()
         })
     }
 }

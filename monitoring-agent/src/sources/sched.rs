@@ -138,6 +138,7 @@ impl Source for Sched {
             lost,
             programs,
             maps,
+            ..Batch::default()
         })
     }
 }

@@ -114,6 +114,7 @@ impl Source for Syscalls {
             lost,
             programs,
             maps,
+            ..Batch::default()
         })
     }
 }

@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 
 use crate::{
     block::known_requests,
+    gpu::{EVERYTHING, Node, is_complete},
+    poll::poll_until,
     process::{Agent, known_calls},
 };
 
@@ -31,16 +33,20 @@ fn the_golden_list_is_what_is_exported() {
     let file = folder.path().join("monitoring.toml");
     let config = "[[agents]]\nname = \"shell\"\ncomm = [\"sh\"]\n\
                   [[peers]]\nname = \"this node\"\naddresses = \"127.0.0.0/8\"\n";
-    std::fs::write(&file, config).unwrap();
+    let gpus = Node::new(EVERYTHING);
+    std::fs::write(&file, gpus.config() + config).unwrap();
     let agent = Agent::start(&["--bpf-stats", "--config", file.to_str().unwrap()]);
     known_calls(10, 10);
     known_requests();
-    let metrics = agent.fresh_metrics();
+    let golden: BTreeSet<_> = GOLDEN.lines().collect();
+    let metrics = poll_until("GPUs tell what comes last", || {
+        let metrics = agent.fresh_metrics();
+        is_complete(&metrics).then_some(metrics)
+    });
     let types = metrics
         .lines()
         .filter_map(|line| line.strip_prefix("# TYPE "));
     let exported: BTreeSet<_> = types.filter_map(|line| line.split(' ').next()).collect();
-    let golden: BTreeSet<_> = GOLDEN.lines().collect();
     let unlisted: Vec<_> = exported.difference(&golden).collect();
     assert!(
         unlisted.is_empty(),

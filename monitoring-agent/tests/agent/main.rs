@@ -6,7 +6,9 @@
 mod agreement;
 mod block;
 mod commands;
+mod cuda;
 mod golden;
+mod gpu;
 mod lifecycle;
 mod net;
 mod process;

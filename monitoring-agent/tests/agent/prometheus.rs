@@ -6,15 +6,23 @@ use std::{
 };
 
 use crate::{
+    gpu::{EVERYTHING, Node, is_complete},
     poll::poll_until,
     process::{Agent, Running, free_port, get, known_calls},
 };
 
 #[test]
 fn promtool_has_no_remarks() {
-    let agent = Agent::start(&["--bpf-stats"]);
+    let gpus = Node::new(EVERYTHING);
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("monitoring.toml");
+    std::fs::write(&file, gpus.config()).unwrap();
+    let agent = Agent::start(&["--bpf-stats", "--config", file.to_str().unwrap()]);
     known_calls(10, 10);
-    let metrics = agent.fresh_metrics();
+    let metrics = poll_until("GPUs tell what comes last", || {
+        let metrics = agent.fresh_metrics();
+        is_complete(&metrics).then_some(metrics)
+    });
     let spawned = Command::new("promtool")
         .args(["check", "metrics"])
         .stdin(Stdio::piped())

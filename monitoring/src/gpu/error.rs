@@ -14,6 +14,9 @@ pub enum GpuError {
     /// being replaced, or it is of another version than the library.
     #[error("NVIDIA's driver does not answer: {0}")]
     NoDriver(String),
+    /// The first poll has not ended yet.
+    #[error("the GPUs are being read for the first time")]
+    Starting,
     /// A call into the library has not come back. The monitor goes on by itself when it does.
     #[error("NVML has not come back from {call} for {} s; the GPU or its driver hangs", for_.as_secs())]
     Hanging {

@@ -72,7 +72,9 @@ pub struct GpuMetrics {
     pub processes: Vec<GpuProcess>,
     /// Critical errors of the driver (XID) since the monitor was made.
     pub xid_errors: XidErrors,
-    /// Readings that this device does not support, by NVML's names of the calls. Found once.
+    /// Readings that this device does not support or that this process may not make, by NVML's
+    /// names of the calls or fields, with the argument where only some are unsupported. They are
+    /// not tried again until the library is opened anew.
     pub unsupported: Arc<[&'static str]>,
 }
 
@@ -138,7 +140,8 @@ pub struct Memory {
 /// The PCIe link of a device.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Pcie {
-    /// From the device to the host, since the poll before or over the last 20 ms.
+    /// From the device to the host: since the poll before, or, on devices that do not count the
+    /// bytes, over 20 ms of the poll.
     pub transmitted_bytes_per_second: Option<f64>,
     /// From the host to the device.
     pub received_bytes_per_second: Option<f64>,
@@ -247,7 +250,8 @@ pub struct GpuProcess {
     pub pid: u32,
     /// The MIG instance, if it uses one: ids of GPU instance and compute instance.
     pub mig: Option<(u32, u32)>,
-    /// Device memory that it holds, by both its compute and its graphics contexts.
+    /// Device memory that it holds. Of a process that both computes and draws, NVML has the sum
+    /// in both its lists; it counts once.
     pub memory_bytes: Option<u64>,
     /// Mean share of the multiprocessors' time that it had since the poll before.
     pub sm_utilization_ratio: Option<f64>,

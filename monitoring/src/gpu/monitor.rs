@@ -1,4 +1,6 @@
 //! The monitor: asks the thread that talks to NVML, and never waits longer than its deadline.
+//!
+//! Makes no call into NVML itself.
 
 use std::{
     collections::BTreeMap,
@@ -7,11 +9,21 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{GpuError, GpuMetrics};
+use super::{
+    GpuError, GpuMetrics, XidEvents,
+    exchange::Exchange,
+    worker::{self, Settings},
+};
 
 /// Reads the GPUs of this machine.
+///
+/// It may be shared between threads. When it is dropped, its threads end; if NVML hangs at that
+/// moment, they end when it comes back, and nobody waits for them.
 #[derive(Debug)]
-pub struct GpuMonitor {}
+pub struct GpuMonitor {
+    exchange: Arc<Exchange>,
+    call_deadline: Duration,
+}
 
 /// How to read the GPUs.
 #[derive(Clone, Debug)]
@@ -37,6 +49,11 @@ pub struct Poll {
 
 impl GpuMonitor {
     /// A monitor with NVIDIA's library as the system has it.
+    ///
+    /// # Errors
+    ///
+    /// [`GpuError::NoLibrary`] or [`GpuError::NoDriver`] where one is missing,
+    /// [`GpuError::Hanging`] if NVML does not come back.
     pub fn new() -> Result<Self, GpuError> {
         Self::builder().open()
     }
@@ -47,23 +64,57 @@ impl GpuMonitor {
             library: None,
             call_deadline: Duration::from_secs(5),
             poll_interval: Duration::from_secs(5),
-            retry_interval: Duration::from_secs(60),
+            retry_interval: Duration::from_mins(1),
         }
     }
 
-    /// Reads all GPUs now.
+    /// Reads all GPUs now. Those that are lost are not among them; [`GpuMonitor::latest`] has them
+    /// too. Threads that ask at the same time share one reading.
+    ///
+    /// # Errors
+    ///
+    /// As [`GpuMonitor::new`]. A library or driver that was missing is looked for each time.
     pub fn collect_all(&self) -> Result<BTreeMap<u32, GpuMetrics>, GpuError> {
-        todo!()
+        let poll = self.exchange.ask(self.call_deadline)?;
+        Ok(poll.devices.clone())
     }
 
     /// Reads one GPU now.
-    pub fn device(&self, _device_id: u32) -> Result<GpuMetrics, GpuError> {
-        todo!()
+    ///
+    /// # Errors
+    ///
+    /// As [`GpuMonitor::new`], [`GpuError::NoDevice`] if there is none of this number, and
+    /// [`GpuError::Lost`] if it does not answer.
+    pub fn device(&self, device_id: u32) -> Result<GpuMetrics, GpuError> {
+        let poll = self.exchange.ask(self.call_deadline)?;
+        if let Some(metrics) = poll.devices.get(&device_id) {
+            return Ok(metrics.clone());
+        }
+        let count = poll.devices.len() + poll.lost.len();
+        let count = u32::try_from(count).unwrap_or(u32::MAX);
+        let lost = poll.lost.get(&device_id).cloned();
+        Err(lost.unwrap_or(GpuError::NoDevice { device_id, count }))
     }
 
-    /// The newest poll of a monitor that polls by itself. Returns at once.
+    /// The newest poll, or why the last attempt brought none. Returns at once.
+    ///
+    /// # Errors
+    ///
+    /// As [`GpuMonitor::new`], and [`GpuError::Starting`] until the first poll has ended.
     pub fn latest(&self) -> Result<Arc<Poll>, GpuError> {
-        todo!()
+        self.exchange.newest(self.call_deadline)
+    }
+
+    /// The critical errors (XID) since this was last called. Returns at once. An event comes here
+    /// up to half a second late, because the kernel's log may have the process that caused it.
+    pub fn take_xid_events(&self) -> XidEvents {
+        self.exchange.xids.take()
+    }
+}
+
+impl Drop for GpuMonitor {
+    fn drop(&mut self) {
+        self.exchange.stop();
     }
 }
 
@@ -98,14 +149,43 @@ impl GpuMonitorBuilder {
         self
     }
 
-    /// A monitor that reads when it is asked. The library and the driver must be there.
+    /// A monitor that reads when it is asked. The library and the driver must be there. The GPUs
+    /// are read once, so that what is measured between two readings is there from the first
+    /// [`GpuMonitor::collect_all`] on.
+    ///
+    /// # Errors
+    ///
+    /// As [`GpuMonitor::new`].
     pub fn open(self) -> Result<GpuMonitor, GpuError> {
-        todo!()
+        let monitor = self.start(None)?;
+        monitor.exchange.ask(monitor.call_deadline)?;
+        Ok(monitor)
     }
 
     /// A monitor that polls by itself, and whose newest poll [`GpuMonitor::latest`] has. If the
     /// library, the driver or a device is missing, it is looked for again.
+    ///
+    /// # Panics
+    ///
+    /// If no thread can be started.
     pub fn poll(self) -> GpuMonitor {
-        todo!()
+        let interval = self.poll_interval;
+        self.start(Some(interval))
+            .expect("the system has a thread left to start")
+    }
+
+    fn start(self, poll_interval: Option<Duration>) -> Result<GpuMonitor, GpuError> {
+        let exchange = Arc::new(Exchange::default());
+        let settings = Settings {
+            library: self.library,
+            poll_interval,
+            retry_interval: self.retry_interval,
+        };
+        worker::start(settings, Arc::clone(&exchange))
+            .map_err(|error| GpuError::Nvml(format!("start a thread for it: {error}")))?;
+        Ok(GpuMonitor {
+            exchange,
+            call_deadline: self.call_deadline,
+        })
     }
 }

@@ -19,7 +19,7 @@ const MODULES: [(&str, &str, &str); 2] = [
 ];
 
 /// The package in the first folder depends on none whose name begins so.
-const PACKAGES: [(&str, &str, &str); 2] = [
+const PACKAGES: [(&str, &str, &str); 5] = [
     (
         "monitoring-common",
         "monitoring",
@@ -29,6 +29,21 @@ const PACKAGES: [(&str, &str, &str); 2] = [
         "monitoring",
         "aya",
         "the library loads no kernel programs: that is the agent's part",
+    ),
+    (
+        "monitoring",
+        "nvml-sim",
+        "what stands in for hardware is for tests",
+    ),
+    (
+        "monitoring-agent",
+        "nvml-sim",
+        "what stands in for hardware is for tests",
+    ),
+    (
+        "sim/nvml",
+        "monitoring",
+        "what stands in for hardware knows nothing of who reads it",
     ),
 ];
 
@@ -205,5 +220,11 @@ mod tests {
             &["monitoring/Cargo.toml:2"],
         );
         case(library, "[dev-dependencies]\naya = \"1\"\n", &[]);
+        let found = "monitoring/Cargo.toml:2";
+        case(library, "[dev-dependencies]\nnvml-sim = \"1\"\n", &[]);
+        case(library, "[dependencies]\nnvml-sim = \"1\"\n", &[found]);
+        let simulator = "sim/nvml/Cargo.toml";
+        let found = "sim/nvml/Cargo.toml:2";
+        case(simulator, "[dependencies]\nmonitoring = \"1\"\n", &[found]);
     }
 }

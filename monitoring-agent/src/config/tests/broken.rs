@@ -10,6 +10,7 @@ const INTERVAL: &str = "use a number with a unit from \"100ms\" to \"1h\", for e
 const RATE: &str = "use a share from 0 to 1";
 const PATH: &str = "use a path that begins with /";
 const URL: &str = "use a base URL, for example \"http://localhost:4318\"";
+const LIBRARY: &str = "use the path of a shared library, for example";
 const GLOB: &str = "use a glob or a list of globs";
 
 /// What a message must hold: the key, the value as written, why, what to do.
@@ -130,6 +131,16 @@ const FILES: &[(&str, &str, &str, usize, &str, &str)] = &[
         "sources.host", "false", 2, "true or false where a table belongs", "write [sources.host]"),
     ("[sources.host]\nenabled = 'no'",
         "sources.host.enabled", "'no'", 2, "a string where", "use true or false"),
+    ("[sources.gpu]\nnvml_library = ''",
+        "sources.gpu.nvml_library", "''", 2, "empty", LIBRARY),
+    ("[sources.gpu]\nnvml_library = 7",
+        "sources.gpu.nvml_library", "7", 2, "a whole number where a path belongs", LIBRARY),
+    ("[sources.gpu]\nnvml_library = 'libnvidia-ml.so.1'",
+        "sources.gpu.nvml_library", "'libnvidia-ml.so.1'", 2, "without a directory", LIBRARY),
+    ("[sources.gpu]\nnvml_library = \"/a\\u0000b\"",
+        "sources.gpu.nvml_library", "", 2, "control character", LIBRARY),
+    ("[sources.gpu]\nnvml_libary = '/a/b'",
+        "sources.gpu.nvml_libary", "'/a/b'", 2, "unknown key", "did you mean nvml_library?"),
     ("[sources.host]\nwatched_only = true",
         "sources.host.watched_only", "true", 2, "unknown key", "known here: enabled"),
 ];

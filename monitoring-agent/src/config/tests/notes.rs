@@ -74,8 +74,7 @@ fn what_has_no_effect_is_noted_at_once() {
                 gpu_monitoring_enabled = false\ngpu_poll_interval = '1s'\n\
                 metrics_retention_days = 7\nnode = 'a'";
     let want = "set, but not used by this version: profiling_enabled, profile_sample_rate, \
-                tracing_enabled, trace_sample_rate, otlp_endpoint, gpu_monitoring_enabled, \
-                gpu_poll_interval, metrics_retention_days";
+                tracing_enabled, trace_sample_rate, otlp_endpoint, metrics_retention_days";
     assert_eq!(load_file(file).unwrap().notes, [want]);
 }
 

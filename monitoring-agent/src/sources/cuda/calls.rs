@@ -87,12 +87,17 @@ impl CallMaps {
 
     fn name(&self, key: CallKey) -> &'static str {
         // The kernel knows only numbers that the list of functions gave out.
-        self.names.get(usize::from(key.call)).copied().unwrap_or("unknown")
+        self.names
+            .get(usize::from(key.call))
+            .copied()
+            .unwrap_or("unknown")
     }
 }
 
 /// An agent's name.
 pub(super) fn agent(agents: &[String], agent: u16) -> &str {
     // The kernel knows only numbers that `labels` gave out.
-    agents.get(usize::from(agent)).map_or("unknown", String::as_str)
+    agents
+        .get(usize::from(agent))
+        .map_or("unknown", String::as_str)
 }

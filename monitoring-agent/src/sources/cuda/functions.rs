@@ -24,10 +24,10 @@ const fn group(kind: u8, functions: &'static [(&'static str, &'static [u8])]) ->
     }
 }
 
-const fn waiting(group: Group) -> Group {
+const fn waiting(group: &Group) -> Group {
     Group {
         waits: true,
-        ..group
+        ..*group
     }
 }
 
@@ -65,7 +65,7 @@ const GROUPS: &[Group] = &[
         kind::GRAPH_LAUNCH,
         &[("cudaGraphLaunch", &[0, 1]), ("cuGraphLaunch", &[0, 1])],
     ),
-    waiting(group(
+    waiting(&group(
         kind::COPY,
         &[
             ("cudaMemcpy", &[2, NONE, 3]),
@@ -93,7 +93,7 @@ const GROUPS: &[Group] = &[
             ("cuMemcpyAsync", &[2]),
         ],
     ),
-    waiting(copies(
+    waiting(&copies(
         direction::HOST_TO_DEVICE,
         &[("cuMemcpyHtoD", &[2]), ("cuMemcpyHtoA", &[3])],
     )),
@@ -101,7 +101,7 @@ const GROUPS: &[Group] = &[
         direction::HOST_TO_DEVICE,
         &[("cuMemcpyHtoDAsync", &[2]), ("cuMemcpyHtoAAsync", &[3])],
     ),
-    waiting(copies(
+    waiting(&copies(
         direction::DEVICE_TO_HOST,
         &[("cuMemcpyDtoH", &[2]), ("cuMemcpyAtoH", &[3])],
     )),
@@ -149,7 +149,7 @@ const GROUPS: &[Group] = &[
             ("cuMemRelease", &[0]),
         ],
     ),
-    waiting(group(
+    waiting(&group(
         kind::SYNC,
         &[
             ("cudaDeviceSynchronize", &[]),
@@ -159,7 +159,7 @@ const GROUPS: &[Group] = &[
             ("cuStreamSynchronize", &[0]),
         ],
     )),
-    waiting(group(
+    waiting(&group(
         kind::PLAIN,
         &[
             ("cudaEventSynchronize", &[]),
@@ -234,6 +234,8 @@ const GROUPS: &[Group] = &[
             ("cudaGraphInstantiateWithParams", &[]),
             ("cudaGraphUpload", &[]),
             ("cudaGraphExecDestroy", &[]),
+            ("cudaGraphCreate", &[]),
+            ("cudaGraphDestroy", &[]),
             ("cudaLibraryLoadData", &[]),
             ("cudaLibraryLoadFromFile", &[]),
             ("cuMemcpy2DAsync", &[]),
@@ -275,6 +277,8 @@ const GROUPS: &[Group] = &[
             ("cuGraphInstantiateWithParams", &[]),
             ("cuGraphUpload", &[]),
             ("cuGraphExecDestroy", &[]),
+            ("cuGraphCreate", &[]),
+            ("cuGraphDestroy", &[]),
             ("cuModuleLoad", &[]),
             ("cuModuleLoadData", &[]),
             ("cuModuleLoadDataEx", &[]),

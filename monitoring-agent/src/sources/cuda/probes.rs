@@ -44,7 +44,9 @@ impl<K: Eq + Hash> Probes<K> {
         let path = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
         let place = |point: &AttachPoint| (point.offset, point.hook.0);
         let entries: Vec<_> = points.iter().map(place).collect();
-        let with_return = points.iter().filter(|point| point.hook.kind() != NAME_FUNCTION);
+        let with_return = points
+            .iter()
+            .filter(|point| point.hook.kind() != NAME_FUNCTION);
         let returns: Vec<_> = with_return.map(place).collect();
         // In this order: no call is begun that nobody sees the end of.
         let leave = loaded.attach_to_functions(&self.leave, &path, &returns)?;
@@ -56,10 +58,5 @@ impl<K: Eq + Hash> Probes<K> {
     /// Detaches from a file.
     pub(super) fn detach(&mut self, key: &K) {
         self.files.remove(key);
-    }
-
-    /// Whether a file is probed.
-    pub(super) fn is_attached(&self, key: &K) -> bool {
-        self.files.contains_key(key)
     }
 }

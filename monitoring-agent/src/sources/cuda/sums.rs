@@ -21,7 +21,8 @@ const UNKNOWN_FREES_HELP: &str = "Frees of device memory that was not seen to be
                                   before, or allocated before the agent looked.";
 const WAITED_HELP: &str = "Time in CUDA calls that return only when the device has done something: \
                            synchronisations and synchronous copies.";
-const GRAPHS_HELP: &str = "CUDA graphs launched. The kernels in a graph are not counted one by one.";
+const GRAPHS_HELP: &str =
+    "CUDA graphs launched. The kernels in a graph are not counted one by one.";
 const EXECUTION_HELP: &str = "From the first launch that nobody had waited for, on a stream or by \
                               a process, to the end of the synchronisation that waited for it: an \
                               upper bound of how long the device worked.";
@@ -86,7 +87,9 @@ impl SumMaps {
             }
         }
         let mut families = vec![self.held(agents)?];
-        families.extend([copied, allocated, freed, unknown, waited, graphs, execution].map(Metrics::build));
+        families.extend(
+            [copied, allocated, freed, unknown, waited, graphs, execution].map(Metrics::build),
+        );
         Ok(families)
     }
 

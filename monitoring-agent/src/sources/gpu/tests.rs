@@ -1,0 +1,203 @@
+//! From readings to the text that is scraped: exact, absent where the GPU tells nothing, and
+//! harmless whatever a device calls itself.
+
+mod journal;
+mod presence;
+mod readings;
+mod xids;
+
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use monitoring::gpu::{
+    Activity, GpuIdentity, GpuMetrics, GpuProcess, Memory, MigIdentity, MigInstance, Named, Poll,
+};
+use prometheus::TextEncoder;
+
+use super::*;
+
+/// The samples of a poll, without comments.
+fn samples(poll: &Poll, agent_of: impl Fn(u32) -> Option<String>) -> String {
+    let text = TextEncoder::new().encode_to_string(&families(poll, &Xids::default(), agent_of));
+    let text = text.unwrap();
+    let lines = text.split_inclusive('\n');
+    lines.filter(|line| !line.starts_with('#')).collect()
+}
+
+fn poll(devices: impl IntoIterator<Item = GpuMetrics>) -> Poll {
+    let devices = devices.into_iter().map(|gpu| (gpu.device_id, gpu));
+    Poll {
+        at: Instant::now(),
+        devices: devices.collect(),
+        lost: BTreeMap::new(),
+        number: 1,
+    }
+}
+
+/// A GPU that tells nothing but its number and UUID.
+fn silent(device_id: u32, uuid: &str) -> GpuMetrics {
+    GpuMetrics {
+        device_id,
+        identity: Arc::new(GpuIdentity {
+            uuid: uuid.to_owned(),
+            ..GpuIdentity::default()
+        }),
+        ..GpuMetrics::default()
+    }
+}
+
+fn process(pid: u32, mig: Option<(u32, u32)>, memory_bytes: Option<u64>) -> GpuProcess {
+    GpuProcess {
+        pid,
+        mig,
+        memory_bytes,
+        sm_utilization_ratio: None,
+    }
+}
+
+/// Even process ids are the trainer's.
+fn trainer(pid: u32) -> Option<String> {
+    pid.is_multiple_of(2).then(|| "trainer".to_owned())
+}
+
+#[test]
+fn what_a_gpu_does_not_tell_is_absent() {
+    let want = "gpu_info{cuda_version=\"\",device_id=\"3\",driver_version=\"\",name=\"\",\
+                pci_bus_id=\"\",serial=\"\",uuid=\"GPU-1\",vbios=\"\"} 1\n";
+    assert_eq!(samples(&poll([silent(3, "GPU-1")]), trainer), want);
+    let nan = GpuMetrics {
+        power_watts: Some(f64::NAN),
+        energy_joules: Some(f64::INFINITY),
+        utilization: f64::NAN.into(),
+        clocks_hertz: vec![Named {
+            name: "sm",
+            value: f64::NEG_INFINITY,
+        }],
+        ..silent(3, "GPU-1")
+    };
+    assert_eq!(samples(&poll([nan]), trainer), want);
+}
+
+#[test]
+fn names_of_devices_are_harmless() {
+    let check = |given: &str, want: &str| {
+        let mut gpu = silent(0, given);
+        Arc::make_mut(&mut gpu.identity).name = given.to_owned();
+        let identity = Arc::new(MigIdentity {
+            uuid: given.to_owned(),
+            name: given.to_owned(),
+            ..MigIdentity::default()
+        });
+        gpu.mig.push(MigInstance {
+            identity,
+            ..MigInstance::default()
+        });
+        let text = samples(&poll([gpu]), trainer);
+        let mut found = 0;
+        for label in ["uuid", "name", "mig_uuid"] {
+            found += text.matches(&format!("{label}=\"{want}\"")).count();
+        }
+        // `uuid` is found within `mig_uuid` as well.
+        assert_eq!(found, 6, "{text}");
+        assert_eq!(text.lines().count(), 2, "{text}");
+    };
+    check("NVIDIA H200", "NVIDIA H200");
+    check("a \"b\"", r#"a \"b\""#);
+    check("a\nb\x1b[31m\0", r"a\\nb\\u{1b}[31m\\0");
+    check("a\\b", r"a\\\\b");
+    check("\u{fffd}\u{202e}", "\u{fffd}\\\\u{202e}");
+    check(
+        &"é".repeat(200),
+        &format!("{}…", "é".repeat(TEXT_LENGTH - 1)),
+    );
+}
+
+#[test]
+fn processes_are_summed_by_agent_and_counted_once() {
+    let check = |processes: &[GpuProcess], want: &[(&str, &str, f64)]| {
+        let gpu = GpuMetrics {
+            processes: processes.to_vec(),
+            ..silent(0, "u")
+        };
+        let text = samples(&poll([gpu]), trainer);
+        let found: Vec<_> = text
+            .lines()
+            .filter(|line| line.starts_with("gpu_process_"))
+            .collect();
+        let want: Vec<_> = want
+            .iter()
+            .map(|(metric, agent, value)| {
+                format!(
+                    "gpu_process_{metric}{{agent=\"{agent}\",device_id=\"0\",uuid=\"u\"}} {value}"
+                )
+            })
+            .collect();
+        assert_eq!(found, want);
+    };
+    let memory = "memory_bytes";
+    check(&[], &[]);
+    check(&[process(1, None, None)], &[]);
+    check(
+        &[
+            process(1, None, Some(1)),
+            process(2, None, Some(10)),
+            process(3, None, None),
+            process(4, None, Some(100)),
+        ],
+        &[(memory, "other", 1.0), (memory, "trainer", 110.0)],
+    );
+    // Two instances of one GPU are two parts of it; the GPU's own word is for both together.
+    check(
+        &[
+            process(2, None, Some(7)),
+            process(2, Some((1, 0)), Some(10)),
+            process(2, Some((2, 0)), Some(20)),
+            process(4, None, Some(100)),
+            process(4, Some((2, 0)), None),
+        ],
+        &[(memory, "trainer", 130.0)],
+    );
+    let busy = |pid, ratio| GpuProcess {
+        sm_utilization_ratio: Some(ratio),
+        ..process(pid, None, None)
+    };
+    check(
+        &[busy(2, 0.25), busy(4, 0.5), busy(5, 0.125)],
+        &[
+            ("sm_utilization_ratio", "other", 0.125),
+            ("sm_utilization_ratio", "trainer", 0.75),
+        ],
+    );
+    check(
+        &[
+            process(2, None, Some(u64::MAX)),
+            process(4, None, Some(u64::MAX)),
+        ],
+        &[(memory, "trainer", 18_446_744_073_709_552_000.0)],
+    );
+}
+
+#[test]
+fn a_batch_says_how_old_it_is_and_when_there_is_nothing() {
+    let none = Xids::default();
+    let mut past = poll([silent(0, "u")]);
+    past.at = Instant::now().checked_sub(Duration::from_secs(9)).unwrap();
+    let delivered = batch(&past, &none, trainer);
+    assert!(
+        delivered.age >= Duration::from_secs(9),
+        "{:?}",
+        delivered.age
+    );
+    assert!(delivered.off.is_none() && delivered.lost.is_empty());
+    let empty = batch(&poll([]), &none, trainer);
+    assert_eq!(empty.off.as_deref(), Some(NO_DEVICES));
+    // A GPU that is lost is one: the source still works.
+    let mut lost = poll([]);
+    lost.lost.insert(0, GpuError::Nvml("gone".to_owned()));
+    let lost = batch(&lost, &none, trainer);
+    assert!(lost.off.is_none() && lost.families.is_empty());
+    assert_eq!(off("a\nb").off.as_deref(), Some(r"a\nb"));
+}

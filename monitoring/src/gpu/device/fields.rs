@@ -1,0 +1,242 @@
+//! Field values: many numbers by one call.
+//!
+//! By the bindings, because nvml-wrapper can give no scope with a field, and drops the type of
+//! values by which one knows how wide a counter is. Knows nothing of what the values mean.
+
+use nvml_wrapper::{FieldIdScheme, sys_exports::field_id as id};
+use nvml_wrapper_sys::bindings::{
+    NvmlLib, nvmlDevice_t, nvmlFieldValue_t, nvmlReturn_t, nvmlValue_t,
+    nvmlValueType_enum_NVML_VALUE_TYPE_DOUBLE as DOUBLE,
+    nvmlValueType_enum_NVML_VALUE_TYPE_SIGNED_INT as SIGNED_INT,
+    nvmlValueType_enum_NVML_VALUE_TYPE_SIGNED_LONG_LONG as SIGNED_LONG_LONG,
+    nvmlValueType_enum_NVML_VALUE_TYPE_UNSIGNED_INT as UNSIGNED_INT,
+    nvmlValueType_enum_NVML_VALUE_TYPE_UNSIGNED_LONG as UNSIGNED_LONG,
+    nvmlValueType_enum_NVML_VALUE_TYPE_UNSIGNED_LONG_LONG as UNSIGNED_LONG_LONG,
+    nvmlValueType_enum_NVML_VALUE_TYPE_UNSIGNED_SHORT as UNSIGNED_SHORT,
+};
+
+use super::{super::plausible, Reader};
+
+/// A number of a device.
+#[derive(Debug)]
+pub(super) struct Field {
+    name: &'static str,
+    id: u32,
+    scope: u32,
+}
+
+/// The scope of a counter for all links together.
+const ALL_LINKS: u32 = u32::MAX;
+
+macro_rules! fields {
+    ($($field:ident = $name:ident, $scope:expr;)*) => {
+        $(pub(super) const $field: Field =
+            Field { name: stringify!($name), id: id::$name, scope: $scope };)*
+        const FIELDS: &[Field] = &[$($field),*];
+    };
+}
+
+fields! {
+    MEMORY_TEMPERATURE = NVML_FI_DEV_MEMORY_TEMP, 0;
+    PCIE_TRANSMITTED = NVML_FI_DEV_PCIE_COUNT_TX_BYTES, 0;
+    PCIE_RECEIVED = NVML_FI_DEV_PCIE_COUNT_RX_BYTES, 0;
+    REMAPPED_CORRECTABLE = NVML_FI_DEV_REMAPPED_COR, 0;
+    REMAPPED_UNCORRECTABLE = NVML_FI_DEV_REMAPPED_UNC, 0;
+    REMAPPED_PENDING = NVML_FI_DEV_REMAPPED_PENDING, 0;
+    REMAPPED_FAILURE = NVML_FI_DEV_REMAPPED_FAILURE, 0;
+    RETIRED_SINGLE_BIT = NVML_FI_DEV_RETIRED_SBE, 0;
+    RETIRED_DOUBLE_BIT = NVML_FI_DEV_RETIRED_DBE, 0;
+    NVLINK_TRANSMITTED = NVML_FI_DEV_NVLINK_THROUGHPUT_DATA_TX, ALL_LINKS;
+    NVLINK_RECEIVED = NVML_FI_DEV_NVLINK_THROUGHPUT_DATA_RX, ALL_LINKS;
+    NVLINK_CRC_FLIT = NVML_FI_DEV_NVLINK_CRC_FLIT_ERROR_COUNT_TOTAL, 0;
+    NVLINK_CRC_DATA = NVML_FI_DEV_NVLINK_CRC_DATA_ERROR_COUNT_TOTAL, 0;
+    NVLINK_REPLAY = NVML_FI_DEV_NVLINK_REPLAY_ERROR_COUNT_TOTAL, 0;
+    NVLINK_RECOVERY = NVML_FI_DEV_NVLINK_RECOVERY_ERROR_COUNT_TOTAL, 0;
+    THROTTLED_POWER = NVML_FI_DEV_PERF_POLICY_POWER, 0;
+    THROTTLED_THERMAL = NVML_FI_DEV_PERF_POLICY_THERMAL, 0;
+    THROTTLED_SYNC_BOOST = NVML_FI_DEV_PERF_POLICY_SYNC_BOOST, 0;
+    THROTTLED_BOARD_LIMIT = NVML_FI_DEV_PERF_POLICY_BOARD_LIMIT, 0;
+    THROTTLED_LOW_UTILIZATION = NVML_FI_DEV_PERF_POLICY_LOW_UTILIZATION, 0;
+    THROTTLED_RELIABILITY = NVML_FI_DEV_PERF_POLICY_RELIABILITY, 0;
+    THROTTLED_SW_THERMAL = NVML_FI_DEV_CLOCKS_EVENT_REASON_SW_THERM_SLOWDOWN, 0;
+    THROTTLED_HW_THERMAL = NVML_FI_DEV_CLOCKS_EVENT_REASON_HW_THERM_SLOWDOWN, 0;
+    THROTTLED_POWER_BRAKE = NVML_FI_DEV_CLOCKS_EVENT_REASON_HW_POWER_BRAKE_SLOWDOWN, 0;
+}
+
+impl Field {
+    /// Whether another source has to be asked. A field that fails once is no reason: another
+    /// source may count differently.
+    pub(super) fn is_unsupported(&self, reader: &Reader<'_>) -> bool {
+        reader.is_unsupported(self.name)
+    }
+}
+
+/// How a device's fields are read.
+#[derive(Debug, Default)]
+pub(super) struct Fields {
+    /// The driver refuses them together: they are read one by one.
+    singly: bool,
+}
+
+/// The values of one poll.
+#[derive(Debug, Default)]
+pub(super) struct Values(Vec<(&'static str, Value)>);
+
+/// A counter's value, and whether it has more than 32 bits to count in.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Value {
+    pub(super) count: u64,
+    pub(super) wide: bool,
+}
+
+impl Values {
+    pub(super) fn value(&self, field: &Field) -> Option<Value> {
+        self.0
+            .iter()
+            .find(|(name, _)| *name == field.name)
+            .map(|(_, value)| *value)
+    }
+
+    pub(super) fn count(&self, field: &Field) -> Option<u64> {
+        self.value(field).map(|value| value.count)
+    }
+}
+
+impl Fields {
+    /// Reads all fields that the device may support.
+    pub(super) fn read(&mut self, reader: &mut Reader<'_>) -> Values {
+        let wanted = FIELDS
+            .iter()
+            .filter(|field| !reader.is_unsupported(field.name));
+        let wanted: Vec<_> = wanted.collect();
+        let scheme = reader.nvml().field_id_scheme();
+        let mut raw: Vec<_> = wanted.iter().map(|field| empty(field, scheme)).collect();
+        let mut values = Values(Vec::with_capacity(raw.len()));
+        let answered = self.read_together(reader, &mut raw);
+        for (field, value) in wanted.into_iter().zip(&mut raw) {
+            let answered = answered || reader.raw_with(field.name, value, call_one);
+            if answered && reader.settle(field.name, value.nvmlReturn) {
+                values
+                    .0
+                    .extend(decode(value).map(|value| (field.name, value)));
+            }
+        }
+        values
+    }
+
+    fn read_together(&mut self, reader: &mut Reader<'_>, raw: &mut Vec<nvmlFieldValue_t>) -> bool {
+        if self.singly || raw.is_empty() {
+            return false;
+        }
+        let call = |lib: &NvmlLib, handle, values: &mut Vec<nvmlFieldValue_t>| {
+            let call = lib.nvmlDeviceGetFieldValues.as_ref().ok()?;
+            let count = i32::try_from(values.len()).expect("there are a few fields");
+            // SAFETY: the handle is of this session, and there are as many values as is said.
+            Some(unsafe { call(handle, count, values.as_mut_ptr()) })
+        };
+        let answered = reader.raw_with("nvmlDeviceGetFieldValues", raw, call);
+        self.singly = reader.is_unsupported("nvmlDeviceGetFieldValues");
+        answered
+    }
+}
+
+fn call_one(
+    lib: &NvmlLib,
+    handle: nvmlDevice_t,
+    value: &mut nvmlFieldValue_t,
+) -> Option<nvmlReturn_t> {
+    let call = lib.nvmlDeviceGetFieldValues.as_ref().ok()?;
+    // SAFETY: the handle is of this session, and there is one value, as is said.
+    Some(unsafe { call(handle, 1, value) })
+}
+
+fn empty(field: &Field, scheme: FieldIdScheme) -> nvmlFieldValue_t {
+    nvmlFieldValue_t {
+        fieldId: in_scheme(field.id, scheme),
+        scopeId: field.scope,
+        timestamp: 0,
+        latencyUsec: 0,
+        valueType: UNSIGNED_LONG_LONG,
+        nvmlReturn: 0,
+        value: nvmlValue_t { ullVal: 0 },
+    }
+}
+
+/// A field's number for this driver: with 580.82 those of the slowdowns have moved, which
+/// nvml-wrapper knows but keeps to itself.
+fn in_scheme(id: u32, scheme: FieldIdScheme) -> u32 {
+    match id {
+        251..=255 if scheme == FieldIdScheme::V13Update1 => id + 18,
+        other => other,
+    }
+}
+
+/// The number that there is, of whatever type.
+#[allow(clippy::cast_sign_loss, clippy::cast_possible_truncation)]
+fn decode(value: &nvmlFieldValue_t) -> Option<Value> {
+    let raw = value.value;
+    // SAFETY: any bits are a value of each of the union's members, and it begins zeroed.
+    let (count, wide) = unsafe {
+        match value.valueType {
+            UNSIGNED_INT => (plausible::count_u32(raw.uiVal)?.into(), false),
+            UNSIGNED_SHORT => (raw.usVal.into(), false),
+            SIGNED_INT => (u64::try_from(raw.siVal).ok()?, false),
+            UNSIGNED_LONG | UNSIGNED_LONG_LONG => (plausible::count_u64(raw.ullVal)?, true),
+            SIGNED_LONG_LONG => (u64::try_from(raw.sllVal).ok()?, true),
+            DOUBLE => (plausible::measured(raw.dVal, 2_f64.powi(53))? as u64, true),
+            _ => return None,
+        }
+    };
+    Some(Value { count, wide })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slowdowns_have_moved() {
+        assert_eq!(in_scheme(THROTTLED_SW_THERMAL.id, FieldIdScheme::V12), 251);
+        assert_eq!(
+            in_scheme(THROTTLED_SW_THERMAL.id, FieldIdScheme::V13Update1),
+            269
+        );
+        assert_eq!(
+            in_scheme(THROTTLED_POWER_BRAKE.id, FieldIdScheme::V13Update1),
+            271
+        );
+        assert_eq!(
+            in_scheme(MEMORY_TEMPERATURE.id, FieldIdScheme::V13Update1),
+            82
+        );
+    }
+
+    #[test]
+    fn values_of_all_types() {
+        let check = |value_type, value, want: Option<(u64, bool)>| {
+            let scheme = FieldIdScheme::V12;
+            let raw = nvmlFieldValue_t {
+                valueType: value_type,
+                value,
+                ..empty(&NVLINK_REPLAY, scheme)
+            };
+            let want = want.map(|(count, wide)| Value { count, wide });
+            assert_eq!(decode(&raw), want, "type {value_type}");
+        };
+        check(UNSIGNED_INT, nvmlValue_t { uiVal: 7 }, Some((7, false)));
+        check(UNSIGNED_INT, nvmlValue_t { uiVal: u32::MAX }, None);
+        check(UNSIGNED_SHORT, nvmlValue_t { usVal: 8 }, Some((8, false)));
+        check(SIGNED_INT, nvmlValue_t { siVal: -1 }, None);
+        check(SIGNED_INT, nvmlValue_t { siVal: 9 }, Some((9, false)));
+        check(
+            UNSIGNED_LONG,
+            nvmlValue_t { ullVal: 1 << 40 },
+            Some((1 << 40, true)),
+        );
+        check(UNSIGNED_LONG_LONG, nvmlValue_t { ullVal: u64::MAX }, None);
+        check(SIGNED_LONG_LONG, nvmlValue_t { sllVal: -5 }, None);
+        check(DOUBLE, nvmlValue_t { dVal: f64::NAN }, None);
+        check(DOUBLE, nvmlValue_t { dVal: 12.0 }, Some((12, true)));
+        check(99, nvmlValue_t { ullVal: 1 }, None);
+    }
+}

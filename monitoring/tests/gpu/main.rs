@@ -1,0 +1,14 @@
+//! The GPU monitor, through the real nvml-wrapper, on simulated GPUs.
+//!
+//! Each test has a copy of the simulator of its own, and so GPUs of its own.
+
+mod cost;
+mod garbage;
+mod hangs;
+mod mig;
+mod presets;
+mod processes;
+mod rates;
+mod rig;
+mod sessions;
+mod xids;

@@ -1,0 +1,70 @@
+//! MIG instances.
+
+use super::rig::{Sim, assert_close, poll_until};
+
+#[test]
+fn instances_and_what_they_do() {
+    let script = "[[gpus]]\nmodel = \"h200\"\n\
+        [[gpus.mig]]\nprofile = \"3g.71gb\"\ngpu_instance_id = 1\ncompute_instance_id = 0\n\
+        [gpus.mig.values]\nmemory_used = 1000\ngpm_sm = 25.0\n\
+        [[gpus.mig]]\nprofile = \"1g.18gb\"\ngpu_instance_id = 9\ncompute_instance_id = 2\n\
+        [gpus.mig.values]\nmemory_used = 2000\ngpm_sm = 50.0\n";
+    let sim = Sim::new(script);
+    let monitor = sim.open();
+    let mig = poll_until("what they do", || {
+        let mig = monitor.device(0).unwrap().mig;
+        mig.iter()
+            .all(|instance| instance.activity.sm_ratio.is_some())
+            .then_some(mig)
+    });
+    assert_eq!(mig.len(), 2);
+    let ids = |at: usize| {
+        (
+            mig[at].identity.gpu_instance_id,
+            mig[at].identity.compute_instance_id,
+        )
+    };
+    assert_eq!((ids(0), ids(1)), ((1, 0), (9, 2)));
+    assert_eq!(mig[0].identity.name, "NVIDIA H200 MIG 3g.71gb");
+    assert_eq!(
+        mig[1].identity.uuid,
+        "MIG-00000000-5107-4a7e-8d1e-000000000001"
+    );
+    let memory: Vec<_> = mig
+        .iter()
+        .map(|instance| instance.memory.unwrap())
+        .collect();
+    assert_eq!((memory[0].used_bytes, memory[1].used_bytes), (1000, 2000));
+    assert_eq!(memory[0].total_bytes, 150_754_820_096 / 2);
+    assert_eq!(memory[1].total_bytes, 150_754_820_096 / 8);
+    let processors: Vec<_> = mig
+        .iter()
+        .map(|instance| instance.multiprocessors)
+        .collect();
+    assert_eq!(processors, [Some(132 * 3 / 7), Some(132 / 7)]);
+    assert_close("first", mig[0].activity.sm_ratio, Some(0.25));
+    assert_close("second", mig[1].activity.sm_ratio, Some(0.5));
+}
+
+#[test]
+fn instances_come_and_go() {
+    let gpu = "[[gpus]]\nmodel = \"h200\"\n";
+    let one = "[[gpus.mig]]\ngpu_instance_id = 7\n";
+    let two = "[[gpus.mig]]\ngpu_instance_id = 8\n";
+    let sim = Sim::new(gpu);
+    let monitor = sim.open();
+    for (script, want) in [
+        (gpu.to_owned(), vec![]),
+        (format!("{gpu}{one}"), vec![7]),
+        (format!("{gpu}{one}{two}"), vec![7, 8]),
+        (format!("{gpu}{one}"), vec![7]),
+        (gpu.to_owned(), vec![]),
+    ] {
+        sim.rewrite(&script);
+        poll_until("the instances", || {
+            let mig = monitor.device(0).unwrap().mig;
+            let ids: Vec<_> = mig.iter().map(|it| it.identity.gpu_instance_id).collect();
+            (ids == want).then_some(())
+        });
+    }
+}

@@ -1,0 +1,5 @@
+//! The workload as a program.
+
+fn main() -> anyhow::Result<()> {
+    cuda_sim_workload::main()
+}
