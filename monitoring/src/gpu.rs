@@ -48,4 +48,4 @@ pub use metrics::{
 };
 pub use monitor::{GpuMonitor, GpuMonitorBuilder, Poll};
 pub use reading::Reading;
-pub use xid::{XidEvent, XidEvents};
+pub use xid::{XidCounts, XidEvent, XidEvents};

@@ -10,7 +10,7 @@ use std::{
 };
 
 use super::{
-    GpuError, GpuMetrics, XidEvents,
+    GpuError, GpuMetrics, XidCounts, XidEvents,
     exchange::Exchange,
     worker::{self, Settings},
 };
@@ -165,13 +165,12 @@ impl GpuMonitorBuilder {
     /// A monitor that polls by itself, and whose newest poll [`GpuMonitor::latest`] has. If the
     /// library, the driver or a device is missing, it is looked for again.
     ///
-    /// # Panics
+    /// # Errors
     ///
-    /// If no thread can be started.
-    pub fn poll(self) -> GpuMonitor {
+    /// [`GpuError::Nvml`] if the system has no thread left to start.
+    pub fn poll(self) -> Result<GpuMonitor, GpuError> {
         let interval = self.poll_interval;
         self.start(Some(interval))
-            .expect("the system has a thread left to start")
     }
 
     fn start(self, poll_interval: Option<Duration>) -> Result<GpuMonitor, GpuError> {
@@ -187,5 +186,13 @@ impl GpuMonitorBuilder {
             exchange,
             call_deadline: self.call_deadline,
         })
+    }
+}
+
+impl GpuMonitor {
+    /// The critical errors (XID) of each GPU that has had any, since this monitor was made. Of all
+    /// GPUs: of those that are lost as well, and while NVML hangs. Returns at once.
+    pub fn xid_counts(&self) -> Vec<XidCounts> {
+        self.exchange.xids.all_counts()
     }
 }

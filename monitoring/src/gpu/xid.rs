@@ -53,6 +53,8 @@ pub(super) struct XidLog(Mutex<State>);
 #[derive(Debug, Default)]
 struct State {
     counts: BTreeMap<String, XidErrors>,
+    /// NVML's index of each device at its last error, by UUID.
+    numbers: BTreeMap<String, u32>,
     waiting: VecDeque<Waiting>,
     dropped: u64,
     lines: VecDeque<(Instant, KernelLine)>,
@@ -77,6 +79,7 @@ impl XidLog {
         let mut state = self.lock();
         let count = state.counts.entry(event.uuid.clone()).or_default();
         *count.entry(event.xid).or_default() += 1;
+        state.numbers.insert(event.uuid.clone(), event.device_id);
         if state.waiting.len() == MOST_EVENTS {
             state.waiting.pop_front();
             state.dropped += 1;
@@ -159,6 +162,30 @@ impl State {
     }
 }
 
+/// The critical errors of one device since the monitor was made.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct XidCounts {
+    /// The device's UUID.
+    pub uuid: String,
+    /// NVML's index of the device at its last error.
+    pub device_id: u32,
+    /// How many of each code, repeats included.
+    pub errors: XidErrors,
+}
+
+impl XidLog {
+    /// The errors of all devices that have had any, by UUID.
+    pub(super) fn all_counts(&self) -> Vec<XidCounts> {
+        let state = self.lock();
+        let of_device = |(uuid, errors): (&String, &XidErrors)| XidCounts {
+            uuid: uuid.clone(),
+            device_id: state.numbers.get(uuid).copied().unwrap_or_default(),
+            errors: errors.clone(),
+        };
+        state.counts.iter().map(of_device).collect()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -194,6 +221,12 @@ mod tests {
         }
         assert_eq!(log.counts("GPU-1"), XidErrors::from([(31, 1), (79, 2)]));
         assert_eq!(log.counts("GPU-2"), XidErrors::new());
+        let all = XidCounts {
+            uuid: "GPU-1".into(),
+            device_id: 0,
+            errors: log.counts("GPU-1"),
+        };
+        assert_eq!(log.all_counts(), [all]);
         let codes: Vec<_> = log.take().events.iter().map(|event| event.xid).collect();
         assert_eq!(codes, [79, 31, 79]);
         assert_eq!(log.take(), XidEvents::default());

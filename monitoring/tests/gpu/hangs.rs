@@ -26,7 +26,7 @@ fn is_hanging(error: &GpuError, want: &str) -> bool {
 fn a_hang_is_told_and_over_when_it_is_over() {
     let call = "nvmlDeviceGetTemperature";
     let sim = Sim::new(GPU);
-    let monitor = sim.builder().call_deadline(DEADLINE).poll();
+    let monitor = sim.builder().call_deadline(DEADLINE).poll().unwrap();
     let before = poll_until("a poll", || monitor.latest().ok());
     sim.rewrite(&hanging(call));
     poll_until("the hang", || {
@@ -84,7 +84,7 @@ fn a_hang_at_the_beginning() {
 #[test]
 fn nobody_waits_for_a_hang_at_the_end() {
     let sim = Sim::new(GPU);
-    let monitor = sim.builder().call_deadline(DEADLINE).poll();
+    let monitor = sim.builder().call_deadline(DEADLINE).poll().unwrap();
     poll_until("a poll", || monitor.latest().ok());
     sim.rewrite(&hanging("nvmlDeviceGetTemperature"));
     poll_until("the hang", || monitor.latest().err());
@@ -99,7 +99,7 @@ fn nobody_waits_for_a_hang_at_the_end() {
 fn the_end_is_quick() {
     let sim = Sim::new(GPU);
     for _ in 0..5 {
-        let monitor = sim.builder().poll();
+        let monitor = sim.builder().poll().unwrap();
         poll_until("a poll", || monitor.latest().ok());
         let begun = Instant::now();
         drop(monitor);
@@ -114,7 +114,7 @@ fn the_end_is_quick() {
 #[test]
 fn a_monitor_that_has_not_read_says_so() {
     let sim = Sim::new(&hanging("nvmlInit_v2"));
-    let monitor = sim.builder().poll();
+    let monitor = sim.builder().poll().unwrap();
     assert!(matches!(monitor.latest(), Err(GpuError::Starting)));
     sim.rewrite(GPU);
     poll_until("a poll", || monitor.latest().ok());

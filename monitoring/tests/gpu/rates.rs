@@ -55,7 +55,7 @@ fn calls_that_block_come_last() {
 #[test]
 fn activity_is_there_from_the_second_poll_on() {
     let sim = Sim::new("[[gpus]]\nmodel = \"h200\"\n[gpus.values]\ngpm_sm = 30.0\n");
-    let monitor = sim.builder().poll();
+    let monitor = sim.builder().poll().unwrap();
     let first = poll_until("a poll", || monitor.latest().ok());
     if first.number == 1 {
         assert_eq!(first.devices[&0].activity.sm_ratio, None);

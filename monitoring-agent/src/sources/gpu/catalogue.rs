@@ -9,6 +9,12 @@ pub(super) const INFO: Metric = Metric::gauge(
      Always 1.",
 );
 
+pub(super) const LOST: Metric = Metric::gauge(
+    "gpu_lost",
+    "Whether the GPU has answered before, or is known to the driver, and does not answer now: 1 or \
+     0. While it is 1, the GPU has no metrics but this and gpu_xid_errors_total.",
+);
+
 pub(super) const UTILIZATION: Metric = Metric::gauge(
     "gpu_utilization_ratio",
     "Share of the driver's last sample period (1/6 s to 1 s, by product) in which at least one \

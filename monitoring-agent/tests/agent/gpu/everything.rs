@@ -138,6 +138,7 @@ multiprocessors = 16
 /// All samples of the first GPU, without the labels that each has.
 pub(super) const WHOLE: &str = r#"
 gpu_info{cuda_version="12.8",driver_version="570.124.06",name="NVIDIA H200",pci_bus_id="00000000:3B:00.0",serial="1652423010000",vbios="96.00.B8.00.01"} 1
+gpu_lost 0
 gpu_utilization_ratio 0.37
 gpu_memory_utilization_ratio 0.12
 gpu_encoder_utilization_ratio 0.03
