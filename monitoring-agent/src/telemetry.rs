@@ -261,3 +261,6 @@ fn own_process() -> Vec<MetricFamily> {
     );
     families
 }
+
+#[cfg(test)]
+mod tests;

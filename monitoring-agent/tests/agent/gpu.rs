@@ -204,6 +204,30 @@ fn a_process_in_two_instances_counts_once() {
 }
 
 #[test]
+fn processes_have_their_agents_without_any_kernel_program() {
+    let node = Node::new(&gpu(0, ""));
+    let [trainer] = named_processes::<1>(&node.folder, "lone-trainer");
+    let process =
+        |pid, bytes: u32| format!("[[gpus.processes]]\npid = {pid}\nmemory_bytes = {bytes}\n");
+    let pid = trainer.child.id();
+    node.rewrite(&(gpu(0, "") + &process(pid, 1000) + &process(std::process::id(), 77)));
+    let agent = node.working_agent(
+        "[sources.process]\nenabled = false\n\
+         [[agents]]\nname = 'trainer'\nexe = 'lone-trainer'\n",
+    );
+    let metrics = agent.fresh_metrics();
+    let memory = |agent: &str| {
+        format!("gpu_process_memory_bytes{{agent=\"{agent}\",device_id=\"0\",uuid=\"GPU-0\"}}")
+    };
+    assert_eq!(
+        value(&metrics, &memory("trainer")),
+        Some(1000.0),
+        "{metrics}"
+    );
+    assert_eq!(value(&metrics, &memory("other")), Some(77.0), "{metrics}");
+}
+
+#[test]
 fn eight_divided_gpus_have_few_series() {
     let instance = "[[gpus.mig]]\nprofile = '1g.18gb'\n".repeat(7);
     let script = (0..8).map(|number| gpu(number, "") + &instance);
