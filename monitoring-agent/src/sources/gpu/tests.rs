@@ -203,6 +203,20 @@ fn a_batch_says_how_old_it_is_and_when_there_is_nothing() {
 }
 
 #[test]
+fn a_missing_library_is_usual_unless_it_is_named() {
+    let check = |is_named, words: &str| {
+        let mut source = Gpu { is_named, ..idle() };
+        let off = source.without_library("cannot open x").off.unwrap();
+        assert_eq!(off.is_usual, !is_named);
+        let want = format!("no NVIDIA management library: cannot open x; {words}");
+        assert_eq!(off.why, want);
+    };
+    check(true, "sources.gpu.nvml_library names this file");
+    let advice = "install NVIDIA's driver, or name the library's file in sources.gpu.nvml_library";
+    check(false, advice);
+}
+
+#[test]
 fn lost_gpus_are_a_metric_of_their_own() {
     let check = |source: &mut Gpu, poll: &Poll, number, want: &[&str], missing: &[&str]| {
         let number = |poll: &Poll| Poll {
