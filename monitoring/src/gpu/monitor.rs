@@ -151,7 +151,7 @@ impl GpuMonitorBuilder {
 
     /// A monitor that reads when it is asked. The library and the driver must be there. The GPUs
     /// are read once, so that what is measured between two readings is there from the first
-    /// [`GpuMonitor::collect_all`] on.
+    /// [`GpuMonitor::collect_all`] on that comes at least 100 ms later.
     ///
     /// # Errors
     ///

@@ -64,6 +64,8 @@ struct Waiting {
     event: XidEvent,
     pci: Option<(u32, u8, u8)>,
     since: Instant,
+    /// It has its line, even if that names no process.
+    paired: bool,
 }
 
 impl XidLog {
@@ -86,6 +88,7 @@ impl XidLog {
             event,
             pci,
             since: Instant::now(),
+            paired: false,
         });
         state.pair();
     }
@@ -118,7 +121,7 @@ impl XidLog {
         let now = Instant::now();
         let pairing = state.pairing;
         let complete = |waiting: &Waiting| {
-            !pairing || waiting.event.pid.is_some() || now.duration_since(waiting.since) >= PAIRING
+            !pairing || waiting.paired || now.duration_since(waiting.since) >= PAIRING
         };
         let count = state
             .waiting
@@ -142,21 +145,42 @@ impl XidLog {
 }
 
 impl State {
-    /// Gives each line to the first event that it may be of.
+    /// Gives each line to the first event that it may be of; rather to one of the very instance
+    /// that it names.
     fn pair(&mut self) {
         let waiting = &mut self.waiting;
         self.lines.retain(|(_, line)| {
-            let fits = |it: &&mut Waiting| {
-                it.pci == Some(line.pci) && it.event.xid == line.xid && it.event.pid.is_none()
-            };
-            let Some(found) = waiting.iter_mut().find(fits) else {
+            let exact = waiting
+                .iter()
+                .position(|it| it.fits(line, |mig| mig == line.mig));
+            let found = exact.or_else(|| {
+                let may_be = |mig| may_be_same(mig, line.mig);
+                waiting.iter().position(|it| it.fits(line, may_be))
+            });
+            let Some(found) = found.and_then(|found| waiting.get_mut(found)) else {
                 return true;
             };
+            found.paired = true;
             found.event.pid = line.pid;
             found.event.process.clone_from(&line.process);
             false
         });
     }
+}
+
+impl Waiting {
+    fn fits(&self, line: &KernelLine, mig: impl Fn(Option<(u32, Option<u32>)>) -> bool) -> bool {
+        let same = self.pci == Some(line.pci) && self.event.xid == line.xid;
+        !self.paired && same && mig(self.event.mig)
+    }
+}
+
+/// Whether two may be the same instance: either may know less of it than the other.
+fn may_be_same(a: Option<(u32, Option<u32>)>, b: Option<(u32, Option<u32>)>) -> bool {
+    let (Some((a, a_part)), Some((b, b_part))) = (a, b) else {
+        return true;
+    };
+    a == b && a_part.zip(b_part).is_none_or(|(a, b)| a == b)
 }
 
 #[cfg(test)]
@@ -178,6 +202,7 @@ mod tests {
     fn line(xid: u64, pid: u32) -> KernelLine {
         KernelLine {
             pci: (0, 0x3b, 0),
+            mig: None,
             xid,
             pid: Some(pid),
             process: Some("python3".into()),
@@ -233,5 +258,61 @@ mod tests {
             (events.len(), events[0].xid, events[0].pid),
             (1, 13, Some(9))
         );
+    }
+
+    #[test]
+    fn a_line_without_a_process_is_its_event_s_own() {
+        let log = XidLog::default();
+        let nobody = KernelLine {
+            pid: None,
+            process: None,
+            ..line(31, 0)
+        };
+        log.record(event(31), BUS);
+        log.record(event(31), BUS);
+        log.add_lines([nobody, line(31, 8)]);
+        let pids: Vec<_> = log.take().events.iter().map(|event| event.pid).collect();
+        assert_eq!(pids, [None, Some(8)]);
+    }
+
+    #[test]
+    fn lines_go_to_the_instances_that_they_name() {
+        let check = |events: &[Option<(u32, Option<u32>)>], lines: &[_], want: &[Option<u32>]| {
+            let log = XidLog::default();
+            // So that events wait for their lines.
+            log.add_lines([]);
+            for mig in events {
+                let event = XidEvent {
+                    mig: *mig,
+                    ..event(31)
+                };
+                log.record(event, BUS);
+            }
+            log.add_lines((1..).zip(lines).map(|(pid, mig)| KernelLine {
+                mig: *mig,
+                ..line(31, pid)
+            }));
+            let state = log.lock();
+            let pids: Vec<_> = state.waiting.iter().map(|it| it.event.pid).collect();
+            assert_eq!(pids, want, "{events:?} {lines:?}");
+        };
+        let (whole, third) = (None, Some((3, None)));
+        let part = |id, part| Some((id, Some(part)));
+        let swapped = [part(4, 0), part(3, 1), part(3, 0)];
+        check(
+            &[part(3, 0), part(3, 1), part(4, 0)],
+            &swapped,
+            &[Some(3), Some(2), Some(1)],
+        );
+        // The very instance comes before the first event that might be it.
+        check(&[whole, part(3, 0)], &[part(3, 0)], &[None, Some(1)]);
+        check(&[third, part(3, 0)], &[part(3, 0)], &[None, Some(1)]);
+        // Either side may know less.
+        check(&[whole], &[part(3, 0)], &[Some(1)]);
+        check(&[part(3, 0)], &[whole], &[Some(1)]);
+        check(&[part(3, 0)], &[third], &[Some(1)]);
+        check(&[third], &[part(3, 0)], &[Some(1)]);
+        check(&[part(3, 0)], &[part(4, 0), part(3, 1)], &[None]);
+        check(&[third], &[part(4, 0)], &[None]);
     }
 }
