@@ -57,22 +57,29 @@ fn repeats_count_each() {
 
 #[test]
 fn counts_outlive_the_driver() {
-    let sim = Sim::new(&script(&[79]));
+    let sim = Sim::new(&script(&[]));
     let monitor = sim.builder().poll();
+    poll_until("a poll", || monitor.latest().ok());
+    sim.rewrite(&script(&[79]));
     poll_counts(&monitor, &[(79, 1)]);
     sim.rewrite(&format!("driver_loaded = false\n{}", script(&[79])));
     poll_until("the driver is gone", || monitor.latest().err());
+    sim.rewrite(&script(&[79]));
+    poll_counts(&monitor, &[(79, 1)]);
     sim.rewrite(&script(&[79, 31]));
     poll_counts(&monitor, &[(31, 1), (79, 1)]);
 }
 
 #[test]
 fn events_name_the_instance() {
-    let script = "[[gpus]]\nmodel = \"h200\"\n[[gpus.mig]]\ngpu_instance_id = 3\n\
-                  [[gpus.xids]]\ncode = 94\ngpu_instance_id = 3\ncompute_instance_id = 0\n\
-                  [[gpus.xids]]\ncode = 95\ngpu_instance_id = 3\n";
-    let sim = Sim::new(script);
+    let divided = "[[gpus]]\nmodel = \"h200\"\n[[gpus.mig]]\ngpu_instance_id = 3\n";
+    let sim = Sim::new(divided);
     let monitor = sim.builder().poll();
+    poll_until("a poll", || monitor.latest().ok());
+    sim.rewrite(&format!(
+        "{divided}[[gpus.xids]]\ncode = 94\ngpu_instance_id = 3\ncompute_instance_id = 0\n\
+         [[gpus.xids]]\ncode = 95\ngpu_instance_id = 3\n"
+    ));
     let events = poll_events(&monitor, 2);
     assert_eq!((events[0].xid, events[0].mig), (94, Some((3, Some(0)))));
     assert_eq!((events[1].xid, events[1].mig), (95, Some((3, None))));
