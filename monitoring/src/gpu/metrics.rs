@@ -115,6 +115,14 @@ pub struct GpuIdentity {
     pub cuda_version: String,
 }
 
+impl GpuIdentity {
+    /// What the device is known by: its UUID, or its PCI address if it does not tell the UUID.
+    pub(super) fn key(&self) -> Option<&str> {
+        let mut keys = [self.uuid.as_str(), self.pci_bus_id.as_str()].into_iter();
+        keys.find(|key| !key.is_empty())
+    }
+}
+
 /// A number by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Named<T> {
