@@ -171,3 +171,39 @@ impl Default for State {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DEADLINE: Duration = Duration::from_millis(5);
+
+    fn is_slow(error: &GpuError) -> bool {
+        let limit = DEADLINE * POLL_DEADLINES;
+        matches!(error, GpuError::Hanging { call: ALL_CALLS, for_ } if *for_ >= limit)
+    }
+
+    #[test]
+    fn a_poll_that_takes_too_long_is_told() {
+        let exchange = Exchange::default();
+        let begun = Instant::now();
+        exchange.next(Some(begun));
+        assert!(is_slow(&exchange.ask(DEADLINE).unwrap_err()));
+        assert!(is_slow(&exchange.newest(DEADLINE).unwrap_err()));
+        assert!(begun.elapsed() >= DEADLINE * POLL_DEADLINES);
+        exchange.publish(Err(GpuError::Nvml("done".into())));
+        let newest = exchange.newest(DEADLINE).unwrap_err();
+        assert!(matches!(newest, GpuError::Nvml(done) if done == "done"));
+    }
+
+    #[test]
+    fn nothing_is_shown_of_a_thread_that_has_ended() {
+        let exchange = Exchange::default();
+        let starting = exchange.newest(DEADLINE).unwrap_err();
+        assert!(matches!(starting, GpuError::Starting));
+        exchange.stopped();
+        let hour = Duration::from_hours(1);
+        assert!(matches!(exchange.newest(hour), Err(GpuError::Nvml(_))));
+        assert!(matches!(exchange.ask(hour), Err(GpuError::Nvml(_))));
+    }
+}
