@@ -267,3 +267,21 @@ pub struct GpuProcess {
 
 /// Critical errors of the driver, by XID code.
 pub type XidErrors = BTreeMap<u64, u64>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_device_is_known_by_what_it_tells() {
+        let identity = |uuid: &str, pci_bus_id: &str| GpuIdentity {
+            uuid: uuid.into(),
+            pci_bus_id: pci_bus_id.into(),
+            ..GpuIdentity::default()
+        };
+        let bus = "00000000:3B:00.0";
+        assert_eq!(identity("GPU-1", bus).key(), Some("GPU-1"));
+        assert_eq!(identity("", bus).key(), Some(bus));
+        assert_eq!(identity("", "").key(), None);
+    }
+}

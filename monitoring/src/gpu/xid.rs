@@ -22,7 +22,7 @@ const PAIRING: Duration = Duration::from_millis(500);
 pub struct XidEvent {
     /// NVML's index of the device at that time.
     pub device_id: u32,
-    /// The device's UUID.
+    /// The device's UUID; its PCI address, if it tells none.
     pub uuid: String,
     /// The code. NVIDIA's documentation lists them.
     pub xid: u64,

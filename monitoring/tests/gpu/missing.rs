@@ -22,7 +22,7 @@ fn poll_latest(monitor: &GpuMonitor, what: &str, is: impl Fn(&Poll) -> bool) -> 
 fn watch(monitor: &GpuMonitor, time: Duration, check: impl Fn(&Poll)) {
     let begun = Instant::now();
     poll_until("the time has passed", || {
-        check(&*monitor.latest().unwrap());
+        check(&monitor.latest().unwrap());
         (begun.elapsed() >= time).then_some(())
     });
 }
@@ -107,20 +107,32 @@ fn a_library_that_is_not_the_driver_s_is_not_loaded_for_one() {
 
 #[test]
 fn errors_of_a_lost_device_are_told() {
+    const ERRORS: usize = 200;
+    let errors = "[[gpus.xids]]\ncode = 79\n".repeat(ERRORS);
     let sim = Sim::new(TWO);
-    let monitor = sim.builder().poll();
+    // The session ends as soon as one is lost, with the errors still on their way.
+    let monitor = sim
+        .builder()
+        .poll_interval(Duration::from_millis(1))
+        .retry_interval(Duration::from_millis(1))
+        .poll();
     let before = poll_latest(&monitor, "both", |poll| poll.devices.len() == 2);
     assert!(before.xid_errors.is_empty());
     let uuid = before.devices[&1].identity.uuid.clone();
-    sim.rewrite(&format!("{LOST}[[gpus.xids]]\ncode = 79\n"));
-    let want = BTreeMap::from([(uuid.clone(), XidErrors::from([(79, 1)]))]);
-    poll_latest(&monitor, "the error", |poll| {
-        poll.lost.len() == 1 && poll.xid_errors == want
+    sim.rewrite(&format!("{LOST}{errors}"));
+    let want = XidErrors::from([(79, ERRORS as u64)]);
+    let all = BTreeMap::from([(uuid.clone(), want.clone())]);
+    poll_latest(&monitor, "the errors", |poll| {
+        poll.lost.len() == 1 && poll.xid_errors == all
     });
-    let events = poll_until("the event", || monitor.take_xid_events().events.pop());
-    assert_eq!((events.uuid, events.xid), (uuid, 79));
-    sim.rewrite(&format!("{TWO}[[gpus.xids]]\ncode = 79\n"));
+    let mut events = Vec::new();
+    poll_until("the events", || {
+        events.extend(monitor.take_xid_events().events);
+        (events.len() == ERRORS).then_some(())
+    });
+    assert!(events.iter().all(|it| it.uuid == uuid && it.xid == 79));
+    sim.rewrite(&format!("{TWO}{errors}"));
     let poll = poll_latest(&monitor, "both again", |poll| poll.devices.len() == 2);
-    assert_eq!(poll.xid_errors, want);
-    assert_eq!(poll.devices[&1].xid_errors, XidErrors::from([(79, 1)]));
+    assert_eq!(poll.xid_errors, all);
+    assert_eq!(poll.devices[&1].xid_errors, want);
 }
