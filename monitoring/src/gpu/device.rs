@@ -92,7 +92,7 @@ impl Device {
             links,
             link_rate,
             unsupported,
-            fields: fields::Fields::default(),
+            fields: fields::Fields::of_driver(&versions.driver),
             processes: processes::Buffers::default(),
             activity,
             mig: mig::Instances::default(),

@@ -115,6 +115,14 @@ pub struct GpuIdentity {
     pub cuda_version: String,
 }
 
+impl GpuIdentity {
+    /// What the device is known by: its UUID, or its PCI address if it does not tell the UUID.
+    pub(super) fn key(&self) -> Option<&str> {
+        let mut keys = [self.uuid.as_str(), self.pci_bus_id.as_str()].into_iter();
+        keys.find(|key| !key.is_empty())
+    }
+}
+
 /// A number by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Named<T> {
@@ -259,3 +267,21 @@ pub struct GpuProcess {
 
 /// Critical errors of the driver, by XID code.
 pub type XidErrors = BTreeMap<u64, u64>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_device_is_known_by_what_it_tells() {
+        let identity = |uuid: &str, pci_bus_id: &str| GpuIdentity {
+            uuid: uuid.into(),
+            pci_bus_id: pci_bus_id.into(),
+            ..GpuIdentity::default()
+        };
+        let bus = "00000000:3B:00.0";
+        assert_eq!(identity("GPU-1", bus).key(), Some("GPU-1"));
+        assert_eq!(identity("", bus).key(), Some(bus));
+        assert_eq!(identity("", "").key(), None);
+    }
+}

@@ -22,7 +22,7 @@ const PAIRING: Duration = Duration::from_millis(500);
 pub struct XidEvent {
     /// NVML's index of the device at that time.
     pub device_id: u32,
-    /// The device's UUID.
+    /// The device's UUID; its PCI address, if it tells none.
     pub uuid: String,
     /// The code. NVIDIA's documentation lists them.
     pub xid: u64,
@@ -69,9 +69,9 @@ struct Waiting {
 }
 
 impl XidLog {
-    /// How many errors of each code a device has had.
-    pub(super) fn counts(&self, uuid: &str) -> XidErrors {
-        self.lock().counts.get(uuid).cloned().unwrap_or_default()
+    /// How many errors of each code the devices have had that had any.
+    pub(super) fn all_counts(&self) -> BTreeMap<String, XidErrors> {
+        self.lock().counts.clone()
     }
 
     /// Counts an event of the device at a PCI address.
@@ -217,12 +217,12 @@ mod tests {
         for xid in [79, 31, 79] {
             log.record(event(xid), BUS);
         }
-        assert_eq!(log.counts("GPU-1"), XidErrors::from([(31, 1), (79, 2)]));
-        assert_eq!(log.counts("GPU-2"), XidErrors::new());
+        let counts = BTreeMap::from([("GPU-1".to_owned(), XidErrors::from([(31, 1), (79, 2)]))]);
+        assert_eq!(log.all_counts(), counts);
         let codes: Vec<_> = log.take().events.iter().map(|event| event.xid).collect();
         assert_eq!(codes, [79, 31, 79]);
         assert_eq!(log.take(), XidEvents::default());
-        assert_eq!(log.counts("GPU-1"), XidErrors::from([(31, 1), (79, 2)]));
+        assert_eq!(log.all_counts(), counts);
     }
 
     #[test]
@@ -236,7 +236,7 @@ mod tests {
             (taken.events.len(), taken.dropped, taken.events[0].xid),
             (MOST_EVENTS, 3, 3)
         );
-        assert_eq!(log.counts("GPU-1").len(), MOST_EVENTS + 3);
+        assert_eq!(log.all_counts()["GPU-1"].len(), MOST_EVENTS + 3);
     }
 
     #[test]

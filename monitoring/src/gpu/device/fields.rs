@@ -72,8 +72,10 @@ impl Field {
 }
 
 /// How a device's fields are read.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Fields {
+    /// Unknown as long as the driver's version is.
+    scheme: Option<FieldIdScheme>,
     /// The driver refuses them together: they are read one by one.
     singly: bool,
 }
@@ -103,14 +105,21 @@ impl Values {
 }
 
 impl Fields {
+    /// For a driver's version, which decides what some numbers mean.
+    pub(super) fn of_driver(version: &str) -> Self {
+        Self {
+            scheme: scheme(version),
+            singly: false,
+        }
+    }
+
     /// Reads all fields that the device may support.
     pub(super) fn read(&mut self, reader: &mut Reader<'_>) -> Values {
         let wanted = FIELDS
             .iter()
             .filter(|field| !reader.is_unsupported(field.name));
-        let wanted: Vec<_> = wanted.collect();
-        let scheme = reader.nvml().field_id_scheme();
-        let mut raw: Vec<_> = wanted.iter().map(|field| empty(field, scheme)).collect();
+        let wanted = wanted.filter_map(|field| Some((field, empty(field, self.scheme)?)));
+        let (wanted, mut raw): (Vec<_>, Vec<_>) = wanted.unzip();
         let mut values = Values(Vec::with_capacity(raw.len()));
         let answered = self.read_together(reader, &mut raw);
         for (field, value) in wanted.into_iter().zip(&mut raw) {
@@ -150,25 +159,39 @@ fn call_one(
     Some(unsafe { call(handle, 1, value) })
 }
 
-fn empty(field: &Field, scheme: FieldIdScheme) -> nvmlFieldValue_t {
-    nvmlFieldValue_t {
-        fieldId: in_scheme(field.id, scheme),
+/// Nothing if the field's number is not known.
+fn empty(field: &Field, scheme: Option<FieldIdScheme>) -> Option<nvmlFieldValue_t> {
+    Some(nvmlFieldValue_t {
+        fieldId: in_scheme(field.id, scheme)?,
         scopeId: field.scope,
         timestamp: 0,
         latencyUsec: 0,
         valueType: UNSIGNED_LONG_LONG,
         nvmlReturn: 0,
         value: nvmlValue_t { ullVal: 0 },
+    })
+}
+
+/// A field's number for this driver: with 580.82 those of the slowdowns have moved, and what they
+/// were has got another meaning.
+fn in_scheme(id: u32, scheme: Option<FieldIdScheme>) -> Option<u32> {
+    match (id, scheme) {
+        (251..=255, Some(FieldIdScheme::V13Update1)) => Some(id + 18),
+        (251..=273, None) => None,
+        (other, _) => Some(other),
     }
 }
 
-/// A field's number for this driver: with 580.82 those of the slowdowns have moved, which
-/// nvml-wrapper knows but keeps to itself.
-fn in_scheme(id: u32, scheme: FieldIdScheme) -> u32 {
-    match id {
-        251..=255 if scheme == FieldIdScheme::V13Update1 => id + 18,
-        other => other,
-    }
+/// Found here, because nvml-wrapper takes a driver for an old one if it once does not tell its
+/// version.
+fn scheme(driver_version: &str) -> Option<FieldIdScheme> {
+    let mut parts = driver_version.split('.').map(str::parse::<u32>);
+    let version = (parts.next()?.ok()?, parts.next().and_then(Result::ok));
+    Some(if version >= (580, Some(82)) {
+        FieldIdScheme::V13Update1
+    } else {
+        FieldIdScheme::V12
+    })
 }
 
 /// The number that there is, of whatever type.
@@ -196,29 +219,29 @@ mod tests {
 
     #[test]
     fn slowdowns_have_moved() {
-        assert_eq!(in_scheme(THROTTLED_SW_THERMAL.id, FieldIdScheme::V12), 251);
-        assert_eq!(
-            in_scheme(THROTTLED_SW_THERMAL.id, FieldIdScheme::V13Update1),
-            269
-        );
-        assert_eq!(
-            in_scheme(THROTTLED_POWER_BRAKE.id, FieldIdScheme::V13Update1),
-            271
-        );
-        assert_eq!(
-            in_scheme(MEMORY_TEMPERATURE.id, FieldIdScheme::V13Update1),
-            82
-        );
+        let number = |field: &Field, driver| in_scheme(field.id, scheme(driver));
+        for (driver, sw_thermal, power_brake) in [
+            ("570.124.06", Some(251), Some(253)),
+            ("580", Some(251), Some(253)),
+            ("580.65.06", Some(251), Some(253)),
+            ("580.82.07", Some(269), Some(271)),
+            ("590.1", Some(269), Some(271)),
+            ("", None, None),
+            ("unknown", None, None),
+        ] {
+            assert_eq!(number(&THROTTLED_SW_THERMAL, driver), sw_thermal);
+            assert_eq!(number(&THROTTLED_POWER_BRAKE, driver), power_brake);
+            assert_eq!(number(&MEMORY_TEMPERATURE, driver), Some(82));
+        }
     }
 
     #[test]
     fn values_of_all_types() {
         let check = |value_type, value, want: Option<(u64, bool)>| {
-            let scheme = FieldIdScheme::V12;
             let raw = nvmlFieldValue_t {
                 valueType: value_type,
                 value,
-                ..empty(&NVLINK_REPLAY, scheme)
+                ..empty(&NVLINK_REPLAY, None).unwrap()
             };
             let want = want.map(|(count, wide)| Value { count, wide });
             assert_eq!(decode(&raw), want, "type {value_type}");

@@ -54,6 +54,7 @@ impl Instances {
                 self.read_activities(reader, &mut instances);
             }
         }
+        let _call = reader.enter("nvmlGpmSampleFree");
         self.forget_others(reader.nvml(), &instances);
         instances
     }

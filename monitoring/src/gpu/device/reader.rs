@@ -7,7 +7,10 @@ use std::{collections::BTreeSet, os::raw::c_char, sync::Arc};
 use nvml_wrapper::{Device, Nvml, error::NvmlError};
 use nvml_wrapper_sys::bindings::{NvmlLib, nvmlDevice_t, nvmlReturn_t};
 
-use super::super::{calls::Calls, plausible};
+use super::super::{
+    calls::{Calls, InCall},
+    plausible,
+};
 
 /// Return codes that nvml-wrapper has no names for.
 const ARGUMENT_VERSION_MISMATCH: u32 = 25;
@@ -19,6 +22,8 @@ const GPU_NOT_FOUND: u32 = 28;
 pub(crate) enum Failure {
     /// The device is lost.
     Device(String),
+    /// The device is there, and is refused for a reason that does not pass by itself.
+    Refused(String),
     /// The driver is gone, or is not the library's.
     Session(String),
 }
@@ -156,6 +161,11 @@ impl<'a> Reader<'a> {
         self.nvml
     }
 
+    /// Says that a call begins that is made without a reader's help.
+    pub(crate) fn enter(&self, call: &'static str) -> InCall<'a> {
+        self.calls.enter(call)
+    }
+
     pub(crate) fn handle(&self) -> nvmlDevice_t {
         self.handle
     }
@@ -245,7 +255,12 @@ impl Failure {
 
     /// What it means that there is no handle: whatever it is, this device is not to be had.
     pub(crate) fn of_handle(error: &NvmlError) -> Self {
-        Self::of(error).unwrap_or_else(|| Self::Device(error.to_string()))
+        Self::of(error).unwrap_or_else(|| match error {
+            NvmlError::NoPermission | NvmlError::InsufficientPower | NvmlError::IrqIssue => {
+                Self::Refused(error.to_string())
+            }
+            _ => Self::Device(error.to_string()),
+        })
     }
 }
 
