@@ -3,6 +3,7 @@
 //! Each test has a copy of the simulator of its own, and so GPUs of its own.
 
 mod cost;
+mod counters;
 mod garbage;
 mod hangs;
 mod mig;
@@ -11,4 +12,5 @@ mod processes;
 mod rates;
 mod rig;
 mod sessions;
+mod transient;
 mod xids;

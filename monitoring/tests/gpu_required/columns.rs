@@ -185,11 +185,11 @@ fn count(counts: &[Named<u64>], name: &str) -> Option<f64> {
 }
 
 fn ecc(gpu: &GpuMetrics, kind: &str, scope: &str) -> Option<f64> {
-    let of = |location: &str| {
-        let mut errors = gpu.ecc_errors.iter();
-        errors.find(|it| (it.kind, it.scope, it.location) == (kind, scope, location))
-    };
-    of("all").map(|errors| errors.count as f64)
+    let errors = gpu.ecc_errors.iter();
+    let counts = errors
+        .filter(|it| (it.kind, it.scope) == (kind, scope))
+        .map(|it| it.count as f64);
+    counts.reduce(|sum, count| sum + count)
 }
 
 pub(crate) fn throttled_microseconds(gpu: &GpuMetrics, reason: &str) -> Option<f64> {
