@@ -269,7 +269,7 @@ impl<'a> Reader<'a> {
         match error.map(outlook) {
             None => self.unsupported.clear(call),
             // An instance may be another one the next time.
-            Some(Outlook::Refused) if self.of_instance => {}
+            Some(Outlook::Refused) if self.of_instance => self.open += 1,
             Some(Outlook::Open) => self.open += 1,
             Some(Outlook::Refused) => self.unsupported.refuse(call),
             Some(Outlook::Never) => self.unsupported.set(call, NEVER),
