@@ -113,16 +113,17 @@ impl Instances {
         }
         for (id, instances) in by_gpu_instance {
             let here = |uuid: &String| instances.iter().any(|it| it.identity.uuid == *uuid);
-            let sampled = self.sampled.entry(id).or_default();
-            if !sampled.uuids.iter().any(here) {
+            let kept = self.sampled.entry(id).or_default();
+            if !kept.uuids.iter().any(here) {
                 // It is another one with the same number, or a new one.
-                let others = std::mem::take(&mut sampled.samples);
+                let others = std::mem::take(&mut kept.samples);
                 others.free(reader.nvml(), reader.calls());
             }
-            sampled.uuids.clear();
-            let activity = sampled.samples.read(reader, Some(id));
+            kept.uuids.clear();
+            let samples = &mut kept.samples;
+            let activity = reader.about_instance(|reader| samples.read(reader, Some(id)));
             for instance in instances {
-                sampled.uuids.push(instance.identity.uuid.clone());
+                kept.uuids.push(instance.identity.uuid.clone());
                 instance.activity = activity.clone();
             }
         }

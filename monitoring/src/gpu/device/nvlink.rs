@@ -1,5 +1,8 @@
 //! All NVLinks of a device together: data and errors.
 //!
+//! The data is that of the counters without the protocol's own. Those of raw bytes, which newer
+//! devices have as well, count something else, and do not stand in for them.
+//!
 //! Knows nothing of what is at the other end.
 
 use nvml_wrapper::enum_wrappers::nv_link::ErrorCounter;

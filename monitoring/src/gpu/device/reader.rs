@@ -55,7 +55,7 @@ pub(crate) struct Reader<'a> {
     handle: nvmlDevice_t,
     calls: &'a Calls,
     unsupported: &'a mut Unsupported,
-    /// The handle is a MIG instance's, which says nothing of the device.
+    /// The calls are about a MIG instance, which says nothing of the device.
     of_instance: bool,
     failure: Option<Failure>,
     answers: u32,
@@ -124,17 +124,23 @@ impl<'a> Reader<'a> {
         }))
     }
 
-    /// Makes calls for one of the device's MIG instances. What is wrong with it, such as that it
+    /// Makes calls about one of the device's MIG instances. What is wrong with it, such as that it
     /// was destroyed just now, is not wrong with the device.
+    pub(crate) fn about_instance<T>(&mut self, read: impl FnOnce(&mut Self) -> T) -> T {
+        self.of_instance = true;
+        let value = read(self);
+        self.of_instance = false;
+        value
+    }
+
+    /// Makes calls on the handle of one of the device's MIG instances.
     pub(crate) fn with_instance<T>(
         &mut self,
         instance: nvmlDevice_t,
         read: impl FnOnce(&mut Self) -> T,
     ) -> T {
         let device = std::mem::replace(&mut self.handle, instance);
-        self.of_instance = true;
-        let value = read(self);
-        self.of_instance = false;
+        let value = self.about_instance(read);
         self.handle = device;
         value
     }
