@@ -100,7 +100,7 @@ impl Device {
         }
         self.steady.refresh(reader);
         let steady = &mut self.steady;
-        let fields = fields::Values::read(reader);
+        let fields = fields::Values::read(reader, &steady.identity.driver_version);
         let utilization = reader.get("nvmlDeviceGetUtilizationRates", |_, device| {
             device.utilization_rates()
         });

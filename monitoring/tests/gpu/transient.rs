@@ -139,3 +139,18 @@ fn links_that_are_down_hide_no_others() {
     sim.rewrite(&errors("[\"NOT_SUPPORTED\", 2, 3, 4, 5, 6]"));
     poll_until("the other link", || (replays() == Some(21)).then_some(()));
 }
+
+#[test]
+fn fields_whose_numbers_are_not_known_are_not_read() {
+    let field = "NVML_FI_DEV_CLOCKS_EVENT_REASON_HW_THERM_SLOWDOWN";
+    let told = |errors: &str| {
+        let script =
+            format!("driver_version = \"580.95.05\"\n{errors}[[gpus]]\nmodel = \"v100\"\n");
+        let metrics = Sim::new(&script).open().device(0).unwrap();
+        metrics.unsupported.contains(&field)
+    };
+    assert!(told(""), "it was asked for");
+    assert!(!told(
+        "[errors]\nnvmlSystemGetDriverVersion = \"UNKNOWN\"\n"
+    ));
+}

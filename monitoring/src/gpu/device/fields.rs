@@ -3,7 +3,10 @@
 //! By the bindings, because nvml-wrapper can give no scope with a field, and drops the type of
 //! values by which one knows how wide a counter is. Knows nothing of what the values mean.
 
-use std::time::{Duration, Instant};
+use std::{
+    ops::RangeInclusive,
+    time::{Duration, Instant},
+};
 
 use nvml_wrapper::{FieldIdScheme, sys_exports::field_id as id};
 use nvml_wrapper_sys::bindings::{
@@ -26,6 +29,9 @@ pub(super) struct Field {
     id: u32,
     scope: u32,
 }
+
+/// Fields that have other numbers in newer drivers, by their older numbers.
+const MOVED: RangeInclusive<u32> = 251..=255;
 
 /// The scope of a counter for all links together.
 const ALL_LINKS: u32 = u32::MAX;
@@ -103,11 +109,13 @@ impl Values {
         self.counter(field).map(|(_, value)| value.count)
     }
 
-    /// Reads all fields that the device may support.
-    pub(super) fn read(reader: &mut Reader<'_>) -> Self {
+    /// Reads all fields that the device may support; if the driver's version is not known, without
+    /// those whose numbers depend on it, because another field would be read in their place.
+    pub(super) fn read(reader: &mut Reader<'_>, driver_version: &str) -> Self {
         let wanted = FIELDS
             .iter()
-            .filter(|field| !reader.is_unsupported(field.name));
+            .filter(|field| !reader.is_unsupported(field.name))
+            .filter(|field| !driver_version.is_empty() || !MOVED.contains(&field.id));
         let wanted: Vec<_> = wanted.collect();
         let scheme = reader.nvml().field_id_scheme();
         let mut raw: Vec<_> = wanted.iter().map(|field| empty(field, scheme)).collect();
@@ -181,7 +189,7 @@ fn empty(field: &Field, scheme: FieldIdScheme) -> nvmlFieldValue_t {
 /// nvml-wrapper knows but keeps to itself.
 fn in_scheme(id: u32, scheme: FieldIdScheme) -> u32 {
     match id {
-        251..=255 if scheme == FieldIdScheme::V13Update1 => id + 18,
+        id if MOVED.contains(&id) && scheme == FieldIdScheme::V13Update1 => id + 18,
         other => other,
     }
 }
