@@ -73,8 +73,9 @@ pub struct GpuMetrics {
     /// Critical errors of the driver (XID) since the monitor was made.
     pub xid_errors: XidErrors,
     /// Readings that this device does not support or that this process may not make, by NVML's
-    /// names of the calls or fields, with the argument where only some are unsupported. They are
-    /// not tried again until the library is opened anew.
+    /// names of the calls or fields, with the argument where only some are unsupported. What the
+    /// device does not support is not tried again until the library is opened anew or the MIG mode
+    /// changes; what it refuses is tried again every few polls.
     pub unsupported: Arc<[&'static str]>,
 }
 
@@ -181,8 +182,10 @@ pub struct EccErrors {
     pub kind: &'static str,
     /// `volatile`: since the driver was loaded; `aggregate`: in the device's life.
     pub scope: &'static str,
-    /// `device_memory`, `l1_cache`, `l2_cache`, `register_file`, `texture_memory`, `sram`, …;
-    /// `all` where the device tells only the sum.
+    /// `device_memory`; `sram`, which is all memory on the chip, or where the device does not tell
+    /// that sum, its parts: `l1_cache`, `l2_cache`, `register_file`, `texture_memory`, …; `all`
+    /// where the device tells no location. No error counts in two of a device's locations, so
+    /// their sum is the device's.
     pub location: &'static str,
     /// How many.
     pub count: u64,
@@ -256,12 +259,14 @@ pub struct MigIdentity {
 pub struct GpuProcess {
     /// Its id, as NVML's own process sees it: in this process's pid namespace.
     pub pid: u32,
-    /// The MIG instance, if it uses one: ids of GPU instance and compute instance.
-    pub mig: Option<(u32, u32)>,
+    /// The MIG instance, if it uses one: ids of the GPU instance and, where the process is in one,
+    /// of the compute instance.
+    pub mig: Option<(u32, Option<u32>)>,
     /// Device memory that it holds. Of a process that both computes and draws, NVML has the sum
     /// in both its lists; it counts once.
     pub memory_bytes: Option<u64>,
-    /// Mean share of the multiprocessors' time that it had since the poll before.
+    /// Mean share of the multiprocessors' time that it had in the device's newest samples: 0 if it
+    /// was in none for a second. Absent until that is known, and for processes in MIG instances.
     pub sm_utilization_ratio: Option<f64>,
 }
 

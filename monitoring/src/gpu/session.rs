@@ -210,7 +210,7 @@ impl Versions {
         self.driver = reader.text(
             "nvmlSystemGetDriverVersion",
             NVML_SYSTEM_DRIVER_VERSION_BUFFER_SIZE,
-            |lib, text, length| {
+            |lib, _, text, length| {
                 let call = lib.nvmlSystemGetDriverVersion.as_ref().ok()?;
                 // SAFETY: the buffer is as long as is said.
                 Some(unsafe { call(text, length) })

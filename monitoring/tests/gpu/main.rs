@@ -3,6 +3,7 @@
 //! Each test has a copy of the simulator of its own, and so GPUs of its own.
 
 mod cost;
+mod counters;
 mod garbage;
 mod hangs;
 mod mig;
@@ -13,4 +14,5 @@ mod rates;
 mod registration;
 mod rig;
 mod sessions;
+mod transient;
 mod xids;

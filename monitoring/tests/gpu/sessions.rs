@@ -236,9 +236,10 @@ fn a_device_that_answers_nothing_is_lost() {
 }
 
 /// Calls that the monitor makes for each poll of such a device.
-const DEVICE_CALLS: [&str; 22] = [
+const DEVICE_CALLS: [&str; 23] = [
     "nvmlDeviceGetFieldValues",
     "nvmlDeviceGetUtilizationRates",
+    "nvmlDeviceGetMPSComputeRunningProcesses_v3",
     "nvmlDeviceGetEncoderUtilization",
     "nvmlDeviceGetDecoderUtilization",
     "nvmlDeviceGetTemperature",
