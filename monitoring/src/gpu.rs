@@ -26,6 +26,7 @@
 //! # }
 //! ```
 
+mod backoff;
 mod calls;
 mod device;
 mod error;

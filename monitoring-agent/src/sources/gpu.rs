@@ -18,7 +18,7 @@ mod xids;
 use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
 use anyhow::Context as _;
-use monitoring::gpu::{GpuError, GpuMonitor, Poll};
+use monitoring::gpu::{GpuError, GpuMetrics, GpuMonitor, Poll};
 use prometheus::proto::MetricFamily;
 
 use self::{journal::Journal, limit::Limit, sheet::Sheet};
@@ -201,11 +201,15 @@ fn families(
     sheet.finish()
 }
 
+/// By what errors are counted under: the UUID, or the PCI address of a GPU that tells none.
 fn numbers(poll: &Poll) -> BTreeMap<String, u32> {
-    let devices = poll.devices.values();
-    devices
-        .map(|gpu| (gpu.identity.uuid.clone(), gpu.device_id))
-        .collect()
+    let number = |gpu: &GpuMetrics| {
+        let identity = &gpu.identity;
+        let keys = [&identity.uuid, &identity.pci_bus_id];
+        let key = keys.into_iter().find(|key| !key.is_empty())?;
+        Some((key.clone(), gpu.device_id))
+    };
+    poll.devices.values().filter_map(number).collect()
 }
 
 /// Text that a device gave, as a label or in a log line.

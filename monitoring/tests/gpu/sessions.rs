@@ -161,6 +161,35 @@ fn fields_of_newer_drivers() {
 }
 
 #[test]
+fn versions_that_come_late() {
+    let gpu = "[[gpus]]\nmodel = \"h200\"\n[gpus.values]\nthrottled_sw_thermal_ns = 1500000000\n";
+    let script = |errors: &str| format!("driver_version = \"590.1\"\n{errors}{gpu}");
+    let sim = Sim::new(&script(
+        "[errors]\nnvmlSystemGetDriverVersion = \"UNKNOWN\"\n\
+         nvmlSystemGetCudaDriverVersion_v2 = \"UNKNOWN\"\n",
+    ));
+    let monitor = sim.open();
+    let read = || {
+        let metrics = monitor.device(0).unwrap();
+        let mut reasons = metrics.throttle_reasons.into_iter();
+        let slowdown = reasons.find(|it| it.reason == "sw_thermal_slowdown");
+        (metrics.identity, slowdown.unwrap().seconds)
+    };
+    let (identity, seconds) = read();
+    assert_eq!(identity.driver_version, "");
+    assert_eq!(identity.cuda_version, "");
+    // What the driver has under the old number is something else.
+    assert_eq!(seconds, None);
+    sim.rewrite(&script(""));
+    let (identity, seconds) = poll_until("the versions", || {
+        Some(read()).filter(|(identity, _)| !identity.driver_version.is_empty())
+    });
+    assert_eq!(identity.driver_version, "590.1");
+    assert_eq!(identity.cuda_version, "12.8");
+    assert_eq!(seconds, Some(1.5));
+}
+
+#[test]
 fn a_lost_device_ends_and_comes_back_alone() {
     let lost = "[[gpus]]\nmodel = \"l4\"\n[[gpus]]\nmodel = \"l4\"\nlost = true\n";
     let sim = Sim::new(TWO);
@@ -211,9 +240,10 @@ fn a_device_that_answers_nothing_is_lost() {
 }
 
 /// Calls that the monitor makes for each poll of such a device.
-const DEVICE_CALLS: [&str; 22] = [
+const DEVICE_CALLS: [&str; 23] = [
     "nvmlDeviceGetFieldValues",
     "nvmlDeviceGetUtilizationRates",
+    "nvmlDeviceGetMPSComputeRunningProcesses_v3",
     "nvmlDeviceGetEncoderUtilization",
     "nvmlDeviceGetDecoderUtilization",
     "nvmlDeviceGetTemperature",

@@ -33,7 +33,9 @@ fn poll(devices: impl IntoIterator<Item = GpuMetrics>) -> Poll {
         at: Instant::now(),
         devices: devices.collect(),
         lost: BTreeMap::new(),
+        xid_errors: BTreeMap::new(),
         number: 1,
+        sessions: 1,
     }
 }
 
@@ -52,7 +54,7 @@ fn silent(device_id: u32, uuid: &str) -> GpuMetrics {
 fn process(pid: u32, mig: Option<(u32, u32)>, memory_bytes: Option<u64>) -> GpuProcess {
     GpuProcess {
         pid,
-        mig,
+        mig: mig.map(|(gpu, compute)| (gpu, Some(compute))),
         memory_bytes,
         sm_utilization_ratio: None,
     }
