@@ -20,8 +20,8 @@ use crate::{
     process::{Agent, Running, value},
 };
 
-pub(crate) use everything::EVERYTHING;
-pub(crate) use values::is_complete;
+pub(crate) use everything::{EVERYTHING, without_errors};
+pub(crate) use values::{is_complete, is_read_twice};
 
 /// Whether the source works.
 const UP: &str = "monitoring_agent_source_up{source=\"gpu\"}";
@@ -44,7 +44,7 @@ impl Node {
     }
 
     /// Other words for the GPUs from now on.
-    fn rewrite(&self, script: &str) {
+    pub(crate) fn rewrite(&self, script: &str) {
         nvml_sim::rewrite(&self.library, script);
     }
 

@@ -135,6 +135,13 @@ memory_reserved = 67108864
 multiprocessors = 16
 "#;
 
+/// The same before its critical errors: those from before somebody listens come to nobody.
+pub(crate) fn without_errors() -> String {
+    let (before, errors) = EVERYTHING.split_once("[[gpus.xids]]").unwrap();
+    let (_, after) = errors.split_once("[[gpus.processes]]").unwrap();
+    format!("{before}[[gpus.processes]]{after}")
+}
+
 /// All samples of the first GPU, without the labels that each has.
 pub(super) const WHOLE: &str = r#"
 gpu_info{cuda_version="12.8",driver_version="570.124.06",name="NVIDIA H200",pci_bus_id="00000000:3B:00.0",serial="1652423010000",vbios="96.00.B8.00.01"} 1

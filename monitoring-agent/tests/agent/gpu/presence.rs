@@ -141,9 +141,10 @@ fn when_the_driver_goes_the_metrics_end_and_nothing_is_lost() {
 
 #[test]
 fn a_reload_of_the_poll_interval_begins_the_errors_anew() {
-    let script = gpu(0, "") + "[[gpus.xids]]\ncode = 31\n";
-    let node = Node::new(&script);
+    let node = Node::new(&gpu(0, ""));
     let agent = node.working_agent("");
+    wait_until(&agent, "the GPU is read twice", is_read_twice);
+    node.rewrite(&(gpu(0, "") + "[[gpus.xids]]\ncode = 31\n"));
     let xid = "gpu_xid_errors_total{device_id=\"0\",uuid=\"GPU-0\",xid=\"31\"}";
     wait_until(&agent, "the error is counted", |metrics| {
         value(metrics, xid) == Some(1.0)
