@@ -95,8 +95,8 @@ pub(super) const THROTTLE_SECONDS: Metric = Metric::counter(
 pub(super) const ECC_ERRORS: Metric = Metric::counter(
     "gpu_ecc_errors_total",
     "Memory errors that ECC found, corrected or uncorrected: since the driver was loaded \
-     (volatile), in the life of the GPU (aggregate). Location all is the sum, and \
-     there only where the driver tells of no single location.",
+     (volatile), in the life of the GPU (aggregate). Location sram is all memory \
+     on the chip; its parts are there only where it is not, and all only where there is no other.",
 );
 pub(super) const REMAPPED_ROWS: Metric = Metric::gauge(
     "gpu_remapped_rows",
