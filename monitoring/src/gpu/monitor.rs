@@ -37,7 +37,7 @@ pub struct GpuMonitorBuilder {
 /// The GPUs at one moment.
 #[derive(Clone, Debug)]
 pub struct Poll {
-    /// When the last of them was read.
+    /// When the first of them was read: nothing of the poll is older.
     pub at: Instant,
     /// By NVML's index. Devices that are lost are not among them.
     pub devices: BTreeMap<u32, GpuMetrics>,

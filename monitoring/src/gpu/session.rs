@@ -21,6 +21,9 @@ use super::{
 };
 use nvml_wrapper_sys::bindings::NVML_SYSTEM_DRIVER_VERSION_BUFFER_SIZE;
 
+/// No machine has more devices; a driver that says so is not to be believed.
+const MOST_DEVICES: u32 = 128;
+
 /// NVML, initialised.
 pub(super) struct Session {
     nvml: Arc<Nvml>,
@@ -93,6 +96,10 @@ impl Session {
                 .device_count()
                 .map_err(|error| GpuError::NoDriver(error.to_string()))?
         };
+        if count > MOST_DEVICES {
+            let why = format!("it says that there are {count} GPUs");
+            return Err(GpuError::NoDriver(why));
+        }
         self.find_devices(count, exchange, kept)?;
         let devices = self.devices.iter().flatten().map(Device::who);
         self.events

@@ -106,7 +106,7 @@ impl Worker {
         if renew || self.is_opening_due(asked) {
             self.reopen(GpuError::Starting)?;
         }
-        let readings = match self.read() {
+        let (at, readings) = match self.read() {
             // The driver has gone or was replaced: so may the library have been.
             Err(error) if self.session.is_ok() => {
                 self.reopen(error)?;
@@ -123,7 +123,7 @@ impl Worker {
             ..
         } = readings;
         Ok(Poll {
-            at: Instant::now(),
+            at,
             devices,
             lost,
             xid_errors,
@@ -181,9 +181,11 @@ impl Worker {
         }
     }
 
-    fn read(&mut self) -> Result<Readings, GpuError> {
+    /// What is read, and when that was begun.
+    fn read(&mut self) -> Result<(Instant, Readings), GpuError> {
+        let at = Instant::now();
         match &mut self.session {
-            Ok(session) => session.read(&self.exchange, &mut self.kept),
+            Ok(session) => Ok((at, session.read(&self.exchange, &mut self.kept)?)),
             Err(error) => Err(error.clone()),
         }
     }

@@ -1,6 +1,6 @@
 //! What devices say that is no number or no text, and calls that fail.
 
-use monitoring::gpu::{GpuMetrics, Reading};
+use monitoring::gpu::{GpuError, GpuMetrics, Reading};
 
 use super::rig::{Sim, named};
 
@@ -33,6 +33,19 @@ fn all_bits_set_is_absent() {
     };
     // What is wrong once is no reason to count elsewhere.
     assert_eq!(["sram", "l2_cache", "all"].map(on_chip), [3, 0, 0]);
+}
+
+#[test]
+fn more_devices_than_there_can_be_are_none() {
+    let sim = Sim::new(&"[[gpus]]\nmodel = \"l4\"\n".repeat(129));
+    let monitor = sim.builder().open();
+    let error = monitor
+        .and_then(|monitor| monitor.collect_all())
+        .unwrap_err();
+    assert!(
+        matches!(&error, GpuError::NoDriver(why) if why.contains("129")),
+        "{error}"
+    );
 }
 
 #[test]

@@ -54,6 +54,25 @@ fn poll_unloaded(sim: &Sim) {
 }
 
 #[test]
+fn what_was_read_before_a_hang_is_as_old_as_that() {
+    let sim = Sim::new(&GPU.repeat(2));
+    let monitor = sim.builder().call_deadline(DEADLINE).open().unwrap();
+    let before = monitor.latest().unwrap().number;
+    let call = "nvmlDeviceGetTemperature";
+    sim.rewrite(&format!("{}{}gpu = 1\n", GPU.repeat(2), hang(call)));
+    let error = poll_until("the hang", || monitor.collect_all().err());
+    assert!(is_hanging(&error, call));
+    let hung = Instant::now();
+    sim.rewrite(&GPU.repeat(2));
+    // Nobody asks for another one.
+    let poll = poll_until("the poll", || {
+        let poll = monitor.latest().ok()?;
+        (poll.devices.len() == 2 && poll.number > before).then_some(poll)
+    });
+    assert!(poll.at + DEADLINE <= hung);
+}
+
+#[test]
 fn a_hang_is_told_and_over_when_it_is_over() {
     let call = "nvmlDeviceGetTemperature";
     let sim = Sim::new(GPU);
