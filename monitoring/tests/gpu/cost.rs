@@ -90,6 +90,31 @@ fn a_full_node_takes_little_time() {
 }
 
 #[test]
+fn a_hundred_thousand_polls_leave_nothing_behind() {
+    alone(
+        "cost::a_hundred_thousand_polls_leave_nothing_behind",
+        || {
+            const WARM_UP: u32 = 5_000;
+            const POLLS: u32 = 100_000;
+            // Less than a byte for each poll.
+            const MOST: u64 = 64 << 10;
+            let script = "[[gpus]]\nmodel = \"h200\"\n[[gpus.mig]]\ngpu_instance_id = 7\n\
+                      [[gpus.processes]]\npid = 1\nmemory_bytes = 1\n\
+                      [[gpus.xids]]\ncode = 31\nevery_seconds = 0.001\n";
+            let sim = Sim::new(script);
+            let monitor = sim.open();
+            let poll = || assert!(monitor.collect_all().unwrap()[&0].power_watts.is_some());
+            (0..WARM_UP).for_each(|_| poll());
+            let before = resident();
+            (0..POLLS).for_each(|_| poll());
+            let after = resident();
+            println!("{POLLS} polls: from {before} to {after} bytes");
+            assert!(after < before + MOST, "from {before} to {after} bytes");
+        },
+    );
+}
+
+#[test]
 fn memory_is_steady() {
     alone("cost::memory_is_steady", || {
         const WARM_UP: u32 = 3;
