@@ -80,21 +80,25 @@ pub fn run(config: &Config) -> Report {
     report
 }
 
-/// The GPUs among these metrics, by number.
-fn list_gpus(families: &[MetricFamily]) -> String {
+/// The GPUs that these numbers are of, by number, and those that do not answer.
+fn list_gpus(batch: &Batch) -> String {
     let label = |metric: &Metric, name: &str| {
         let mut labels = metric.get_label().iter();
         let label = labels.find(|label| label.name() == name);
         label.map_or_else(String::new, |label| label.value().to_owned())
     };
     let mut text = String::new();
-    for family in families.iter().filter(|family| family.name() == GPUS) {
-        text.push_str("\nGPUs, by NVML\n");
-        for gpu in family.get_metric() {
-            let [number, name, uuid] = ["device_id", "name", "uuid"].map(|key| label(gpu, key));
-            // Writing to a string does not fail.
-            let _ = writeln!(text, "  {number:>3}  {name}  {uuid}");
-        }
+    let infos = batch.families.iter().filter(|family| family.name() == GPUS);
+    for gpu in infos.flat_map(MetricFamily::get_metric) {
+        let [number, name, uuid] = ["device_id", "name", "uuid"].map(|key| label(gpu, key));
+        // Writing to a string does not fail.
+        let _ = writeln!(text, "  {number:>3}  {name}  {uuid}");
+    }
+    for missing in &batch.missing {
+        let _ = writeln!(text, "       {missing}");
+    }
+    if !text.is_empty() {
+        text.insert_str(0, "\nGPUs, by NVML\n");
     }
     text
 }
@@ -133,20 +137,27 @@ fn collected(mut source: Box<dyn Source>, report: &mut Report, gpus: &mut String
         }
         Ok(batch) => batch,
     };
-    if let Some(why) = &batch.off {
-        return format!("no      {why}");
+    if let Some(off) = &batch.off {
+        return format!("no      {}", off.why);
+    }
+    if let Some(why) = &batch.stale {
+        return format!("BROKEN  it starts, but its numbers cannot be read: {why}");
     }
     if batch.starting {
         let seconds = FIRST_NUMBERS.as_secs();
         return format!("BROKEN  it starts, but has no numbers after {seconds} s");
     }
     report.working += 1;
-    gpus.push_str(&list_gpus(&batch.families));
+    gpus.push_str(&list_gpus(&batch));
     let missing = batch.programs.iter().filter(|program| !program.attached);
     let missing: Vec<_> = missing.map(|program| program.name.as_str()).collect();
     let attached = batch.programs.len() - missing.len();
     match (batch.programs.len(), &*missing) {
-        (0, _) => format!("ok      {} metrics", batch.families.len()),
+        (0, _) if batch.missing.is_empty() => format!("ok      {} metrics", batch.families.len()),
+        (0, _) => {
+            let (metrics, missing) = (batch.families.len(), batch.missing.len());
+            format!("partly  {metrics} metrics; {missing} lost, listed below")
+        }
         (_, []) => format!("ok      {attached} programs attached"),
         (all, _) => {
             let missing = missing.join(", ");
@@ -160,7 +171,9 @@ fn first_numbers(source: &mut dyn Source) -> anyhow::Result<Batch> {
     let deadline = Instant::now() + FIRST_NUMBERS;
     loop {
         let batch = source.collect()?;
-        if !batch.starting || Instant::now() >= deadline {
+        // A call that has not come back may only be slow.
+        let is_decided = !batch.starting && batch.stale.is_none();
+        if is_decided || Instant::now() >= deadline {
             return Ok(batch);
         }
         thread::sleep(PAUSE);

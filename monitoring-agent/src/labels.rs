@@ -208,12 +208,33 @@ impl Labels {
         Ok(found)
     }
 
-    /// The name of the agent that the kernel counts a process under; `None` for the rest.
+    /// The name of the agent that the kernel counts a process under; `None` for the rest. Where no
+    /// kernel program runs that would need labels, what the rules say of the process now.
     pub fn agent_of(&self, pid: u32) -> Option<String> {
-        let label = lock(&self.maps).as_ref()?.get(pid)?;
+        let label = match lock(&self.maps).as_ref() {
+            Some(maps) => Some(maps.get(pid)?),
+            None => None,
+        };
+        let Some(label) = label else {
+            return self.matched(pid);
+        };
         self.names()
             .get(usize::try_from(label.agent).ok()?)
             .cloned()
+    }
+
+    /// The agent whose rule is the first that matches a process, by /proc alone.
+    fn matched(&self, pid: u32) -> Option<String> {
+        let rules = Arc::clone(&lock(&self.rules));
+        // Elsewhere the number is another process's, or nobody's.
+        if rules.is_empty() || !in_initial_pid_namespace().unwrap_or(false) {
+            return None;
+        }
+        let mut identities = Identities::new(rules.iter().map(|(_, rule)| rule));
+        let look = identities.read(pid)?;
+        let mut rules = rules.iter();
+        let (_, rule) = rules.find(|(_, rule)| rule.matches(&look.identity))?;
+        Some(rule.name.clone())
     }
 
     /// Processes that should have been labelled when the kernel's map was full.

@@ -35,9 +35,24 @@ pub struct Batch {
     /// Why the source has nothing to deliver for now, though nothing failed: what it reads is not
     /// there. Its `monitoring_agent_source_up` is 0, its metrics end, and nothing counts as lost.
     /// It is asked again at each interval, and is back as soon as this is `None`.
-    pub off: Option<String>,
+    pub off: Option<Off>,
+    /// Why these are the last numbers once more, as far as they could not be read this time.
+    /// Counts as a collection that failed: its `monitoring_agent_source_up` is 0, and its numbers
+    /// grow old.
+    pub stale: Option<String>,
     /// Whether its first numbers are still on their way. Like `off`, and not worth a word.
     pub starting: bool,
+    /// Parts of what the source reads that do not answer, and why, for people.
+    pub missing: Vec<String>,
+}
+
+/// Why a source has nothing to deliver.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Off {
+    /// For people.
+    pub why: String,
+    /// Whether many a node is like that, and nobody asked for what is not there.
+    pub is_usual: bool,
 }
 
 /// A kernel program of a source.

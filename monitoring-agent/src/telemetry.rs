@@ -12,7 +12,7 @@ use tracing::{info, warn};
 
 use crate::{
     families::Family,
-    source::{Batch, MapState, ProgramState},
+    source::{Batch, MapState, Off, ProgramState},
 };
 
 /// What is known of one source.
@@ -34,8 +34,10 @@ pub struct SourceState {
     maps: Vec<MapState>,
     /// When its newest numbers were read.
     numbers_at: Option<Instant>,
-    /// Why it is off for now, if it is.
-    off: Option<String>,
+    /// Why it was off when it last said so, if it has not delivered since.
+    off: Option<Off>,
+    /// Whether it has ever delivered.
+    has_delivered: bool,
     /// Whether the log already says that it fails.
     reported: bool,
 }
@@ -48,8 +50,10 @@ impl SourceState {
         self.lost = batch.lost.into_iter().collect();
         self.programs = batch.programs;
         self.maps = batch.maps;
-        if let Some(why) = batch.off {
-            self.turned_off(name, why);
+        if let Some(off) = batch.off {
+            self.turned_off(name, off);
+        } else if let Some(why) = batch.stale {
+            self.failed(name, "collect_failed", &why);
         } else if batch.starting {
             self.up = false;
         } else {
@@ -63,26 +67,36 @@ impl SourceState {
     fn recovered(&mut self, name: &str) {
         self.up = true;
         let was_off = self.off.take().is_some();
+        let again = if std::mem::replace(&mut self.has_delivered, true) {
+            " again"
+        } else {
+            ""
+        };
         if std::mem::take(&mut self.reported) || was_off {
-            info!(source = name, "the source delivers again");
+            info!(source = name, "the source delivers{again}");
         }
     }
 
     /// Marks that there is nothing to deliver. Logged once, and again if it is for another reason.
-    fn turned_off(&mut self, name: &str, why: String) {
+    fn turned_off(&mut self, name: &str, off: Off) {
         self.up = false;
         self.reported = false;
         self.numbers_at = None;
-        if self.off.as_deref() != Some(&*why) {
-            warn!(source = name, "source off: {why}");
-            self.off = Some(why);
+        if self.off.as_ref() == Some(&off) {
+            return;
         }
+        let why = &off.why;
+        if off.is_usual {
+            info!(source = name, "source off: {why}");
+        } else {
+            warn!(source = name, "source off: {why}");
+        }
+        self.off = Some(off);
     }
 
     /// Marks a collection that brought nothing. Logged once until the source recovers.
     pub fn failed(&mut self, name: &str, reason: &'static str, why: &str) {
         self.up = false;
-        self.off = None;
         *self.missed.entry(reason).or_default() += 1;
         if !std::mem::replace(&mut self.reported, true) {
             warn!(source = name, reason, "the source does not deliver: {why}");
@@ -247,3 +261,6 @@ fn own_process() -> Vec<MetricFamily> {
     );
     families
 }
+
+#[cfg(test)]
+mod tests;

@@ -26,6 +26,7 @@
 //! # }
 //! ```
 
+mod backoff;
 mod calls;
 mod device;
 mod error;
@@ -48,4 +49,4 @@ pub use metrics::{
 };
 pub use monitor::{GpuMonitor, GpuMonitorBuilder, Poll};
 pub use reading::Reading;
-pub use xid::{XidEvent, XidEvents};
+pub use xid::{XidCounts, XidEvent, XidEvents};

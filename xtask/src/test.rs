@@ -22,6 +22,9 @@ use report::Report;
 /// this machine: the oldest that is supported, and the long-term one in between.
 const OTHER_KERNELS: [&str; 2] = ["6.1", "6.12"];
 
+/// What NVIDIA's driver makes when it is loaded.
+const DRIVER: &str = "/dev/nvidiactl";
+
 /// All checks, all tests, all kernels.
 pub(crate) fn everything(root: &Path) -> Report {
     let mut report = Report::default();
@@ -30,7 +33,14 @@ pub(crate) fn everything(root: &Path) -> Report {
         run(&mut command(root, "cargo", &["fmt", "--all", "--check"]))
     });
     report.check("clippy", || {
-        let arguments = ["clippy", "--all-targets", "--keep-going", "--"];
+        // With all features: what only some machines can run is compiled on all.
+        let arguments = [
+            "clippy",
+            "--all-targets",
+            "--all-features",
+            "--keep-going",
+            "--",
+        ];
         run(command(root, "cargo", &arguments).args(compiler::lint_level(root)?))
     });
     report.check("clippy of the kernel programs", || {
@@ -38,6 +48,11 @@ pub(crate) fn everything(root: &Path) -> Report {
     });
     report.check("tidy", || tidy::check(root));
     here(root, &[], &mut report);
+    if Path::new(DRIVER).exists() {
+        report.tests("GPU suite", || suites::gpu(root));
+    } else {
+        report.skip("GPU suite", "there is no NVIDIA GPU with its driver");
+    }
     elsewhere(root, &[], &mut report);
     report
 }

@@ -8,7 +8,7 @@ use std::{
 use super::*;
 use crate::{
     families::Family,
-    source::{Batch, Source},
+    source::{Batch, Off, Source},
 };
 
 const INTERVAL: Duration = Duration::from_millis(20);
@@ -250,7 +250,10 @@ const DELIVERS: Step = || {
 
 const IS_OFF: Step = || {
     Ok(Batch {
-        off: Some("no driver".to_owned()),
+        off: Some(Off {
+            why: "no driver".to_owned(),
+            is_usual: false,
+        }),
         ..Batch::default()
     })
 };

@@ -1,12 +1,13 @@
 //! Source `gpu`: NVIDIA GPUs, as `monitoring::gpu` reads them through NVML.
 //!
 //! The monitor has threads of its own and polls by itself; a collection takes the newest poll and
-//! never waits for NVML. This file decides what a collection is: numbers, nothing to read here, or
-//! a failure. Knows no exporter, and nothing of NVML.
+//! never waits for NVML. This file decides what a collection is: numbers, the last ones again, or
+//! nothing to read here. Knows no exporter, and nothing of NVML.
 
 mod catalogue;
 mod device;
 mod journal;
+mod limit;
 mod mig;
 mod processes;
 mod sheet;
@@ -14,17 +15,18 @@ mod sheet;
 mod tests;
 mod xids;
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
-use monitoring::gpu::{GpuError, GpuMonitor, Poll};
+use anyhow::Context as _;
+use monitoring::gpu::{GpuError, GpuMetrics, GpuMonitor, Poll};
 use prometheus::proto::MetricFamily;
 
-use self::{journal::Journal, sheet::Sheet, xids::Xids};
+use self::{journal::Journal, limit::Limit, sheet::Sheet};
 use super::StartContext;
 use crate::{
     labels::Labels,
     printable::printable,
-    source::{Batch, Source},
+    source::{Batch, Off, Source, StartError},
 };
 
 /// Longest text of a device that becomes a label or a part of a log line, in characters. NVML's own
@@ -37,74 +39,149 @@ const REASON_LENGTH: usize = 400;
 /// What a driver without GPUs is said to be.
 const NO_DEVICES: &str = "NVIDIA's driver is loaded, and knows no GPU";
 
+/// Reason under which critical errors count as lost.
+const LOST_EVENT: &str = "xid_event";
+
 struct Gpu {
     monitor: GpuMonitor,
     labels: Arc<Labels>,
+    /// Whether the configuration names the library.
+    is_named: bool,
     journal: Journal,
-    xids: Xids,
+    /// The log's lines of critical errors.
+    lines: Limit,
+    /// Critical errors that had no room or no device.
+    lost_events: u64,
+    last: Readings,
 }
 
-/// Starts to poll. Never fails: a library, a driver or a GPU may come later.
-pub fn start(context: &StartContext<'_>) -> Box<dyn Source> {
+/// What a poll brought. Critical errors do not need one, and are not among it.
+#[derive(Debug, Default)]
+struct Readings {
+    /// The poll's number; 0 if there was none.
+    poll: u64,
+    families: Vec<MetricFamily>,
+    /// The numbers of the GPUs that answered, by UUID.
+    numbers: BTreeMap<String, u32>,
+}
+
+/// Starts to poll. A library, a driver or a GPU may come later.
+///
+/// # Errors
+///
+/// If the system has no thread left to start.
+pub fn start(context: &StartContext<'_>) -> Result<Box<dyn Source>, StartError> {
     let config = context.config;
     let mut monitor = GpuMonitor::builder().poll_interval(config.gpu_poll_interval);
-    if let Some(library) = &config.sources.gpu.nvml_library {
+    let library = config.sources.gpu.nvml_library.as_ref();
+    if let Some(library) = library {
         monitor = monitor.library(library);
     }
-    Box::new(Gpu {
-        monitor: monitor.poll(),
-        labels: Arc::clone(context.labels),
-        journal: Journal::default(),
-        xids: Xids::default(),
-    })
+    let monitor = monitor.poll().context("read the GPUs")?;
+    let labels = Arc::clone(context.labels);
+    Ok(Box::new(Gpu::new(monitor, labels, library.is_some())))
 }
 
-impl Source for Gpu {
-    fn collect(&mut self) -> anyhow::Result<Batch> {
-        self.xids.take(&self.monitor.take_xid_events());
-        match self.monitor.latest() {
-            Ok(poll) => {
-                self.journal.look_at(&poll);
-                self.xids.look_at(&poll);
-                Ok(batch(&poll, &self.xids, |pid| self.labels.agent_of(pid)))
-            }
-            Err(missing @ GpuError::NoLibrary(_)) => {
-                // Its words end with the advice to name the library's file.
-                Ok(off(&format!("{missing} in sources.gpu.nvml_library")))
-            }
-            Err(missing @ GpuError::NoDriver(_)) => Ok(off(&missing.to_string())),
-            Err(GpuError::Starting) => Ok(Batch {
-                starting: true,
-                ..Batch::default()
+impl Gpu {
+    fn new(monitor: GpuMonitor, labels: Arc<Labels>, is_named: bool) -> Self {
+        Self {
+            monitor,
+            labels,
+            is_named,
+            journal: Journal::default(),
+            lines: Limit::default(),
+            lost_events: 0,
+            last: Readings::default(),
+        }
+    }
+
+    /// What a poll brings. The next collections may find the same one.
+    fn delivered(&mut self, poll: &Poll) -> Batch {
+        self.journal.look_at(poll, Instant::now());
+        if poll.devices.is_empty() && self.journal.devices().next().is_none() {
+            return self.off(NO_DEVICES);
+        }
+        if self.last.poll != poll.number {
+            self.last = Readings {
+                poll: poll.number,
+                families: families(poll, &self.journal, |pid| self.labels.agent_of(pid)),
+                numbers: numbers(poll),
+            };
+        }
+        Batch {
+            families: self.with_errors(),
+            age: poll.at.elapsed(),
+            missing: self.journal.lost().collect(),
+            ..Batch::default()
+        }
+    }
+
+    /// The last poll's metrics, and the critical errors that have been counted until now.
+    fn with_errors(&self) -> Vec<MetricFamily> {
+        let mut errors = Sheet::default();
+        xids::put(&self.monitor.xid_counts(), &self.last.numbers, &mut errors);
+        let mut families = self.last.families.clone();
+        families.extend(errors.finish());
+        families
+    }
+
+    fn without_library(&mut self, why: &str) -> Batch {
+        let missing = GpuError::NoLibrary(why.to_owned());
+        if self.is_named {
+            return self.off(&format!(
+                "no NVIDIA management library: {why}; sources.gpu.nvml_library names this file"
+            ));
+        }
+        // The error's words end with the advice to name the library's file.
+        let mut batch = self.off(&format!("{missing} in sources.gpu.nvml_library"));
+        if let Some(off) = &mut batch.off {
+            off.is_usual = true;
+        }
+        batch
+    }
+
+    /// Nothing to deliver, and nothing that would still hold of what was.
+    fn off(&mut self, why: &str) -> Batch {
+        self.last = Readings::default();
+        Batch {
+            off: Some(Off {
+                why: printable(why.as_bytes(), REASON_LENGTH),
+                is_usual: false,
             }),
-            Err(error) => Err(error.into()),
+            ..Batch::default()
         }
     }
 }
 
-/// What a poll brings. `agent_of` is a process's agent, if it has one.
-fn batch(poll: &Poll, xids: &Xids, agent_of: impl Fn(u32) -> Option<String>) -> Batch {
-    if poll.devices.is_empty() && poll.lost.is_empty() {
-        return off(NO_DEVICES);
-    }
-    Batch {
-        families: families(poll, xids, agent_of),
-        age: poll.at.elapsed(),
-        ..Batch::default()
+impl Source for Gpu {
+    fn collect(&mut self) -> anyhow::Result<Batch> {
+        let events = self.monitor.take_xid_events();
+        xids::say(&events, &mut self.lines, Instant::now());
+        self.lost_events = self.lost_events.saturating_add(events.dropped);
+        let mut batch = match self.monitor.latest() {
+            Ok(poll) => self.delivered(&poll),
+            Err(GpuError::NoLibrary(why)) => self.without_library(&why),
+            Err(missing @ GpuError::NoDriver(_)) => self.off(&missing.to_string()),
+            Err(GpuError::Starting) => Batch {
+                starting: true,
+                ..Batch::default()
+            },
+            Err(error) => Batch {
+                families: self.with_errors(),
+                stale: Some(printable(error.to_string().as_bytes(), REASON_LENGTH)),
+                ..Batch::default()
+            },
+        };
+        batch.lost.push((LOST_EVENT, self.lost_events));
+        Ok(batch)
     }
 }
 
-fn off(why: &str) -> Batch {
-    Batch {
-        off: Some(printable(why.as_bytes(), REASON_LENGTH)),
-        ..Batch::default()
-    }
-}
-
-/// All metrics of all GPUs that answer, and the critical errors of those that do not.
+/// All metrics of all GPUs that answer, and which do not. `agent_of` is a process's agent, if it
+/// has one.
 fn families(
     poll: &Poll,
-    xids: &Xids,
+    journal: &Journal,
     agent_of: impl Fn(u32) -> Option<String>,
 ) -> Vec<MetricFamily> {
     let mut sheet = Sheet::default();
@@ -116,8 +193,23 @@ fn families(
         mig::put(&gpu.mig, &mut rows);
         processes::put(&gpu.processes, &agent_of, &mut rows);
     }
-    xids.put_of_silent(poll, &mut sheet);
+    for ((number, uuid), is_lost) in journal.devices().collect::<BTreeMap<_, _>>() {
+        let (number, uuid) = (number.to_string(), text(uuid));
+        let mut rows = sheet.rows(&[("device_id", &number), ("uuid", &uuid)]);
+        rows.put(&catalogue::LOST, f64::from(u8::from(is_lost)));
+    }
     sheet.finish()
+}
+
+/// By what errors are counted under: the UUID, or the PCI address of a GPU that tells none.
+fn numbers(poll: &Poll) -> BTreeMap<String, u32> {
+    let number = |gpu: &GpuMetrics| {
+        let identity = &gpu.identity;
+        let keys = [&identity.uuid, &identity.pci_bus_id];
+        let key = keys.into_iter().find(|key| !key.is_empty())?;
+        Some((key.clone(), gpu.device_id))
+    };
+    poll.devices.values().filter_map(number).collect()
 }
 
 /// Text that a device gave, as a label or in a log line.

@@ -99,7 +99,7 @@ pub const SOURCES: &[Entry] = &[
         unchanged: |old, new| {
             (&old.sources.gpu, old.gpu_poll_interval) == (&new.sources.gpu, new.gpu_poll_interval)
         },
-        start: |context| Ok(gpu::start(context)),
+        start: |context| gpu::start(context),
     },
 ];
 

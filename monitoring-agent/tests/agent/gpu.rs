@@ -10,7 +10,7 @@ mod values;
 
 use std::{
     path::PathBuf,
-    process::{Command, Stdio},
+    process::{Command, ExitStatus, Stdio},
 };
 
 use tempfile::TempDir;
@@ -20,8 +20,8 @@ use crate::{
     process::{Agent, Running, value},
 };
 
-pub(crate) use everything::EVERYTHING;
-pub(crate) use values::is_complete;
+pub(crate) use everything::{EVERYTHING, without_errors};
+pub(crate) use values::{is_complete, is_read_twice};
 
 /// Whether the source works.
 const UP: &str = "monitoring_agent_source_up{source=\"gpu\"}";
@@ -44,7 +44,7 @@ impl Node {
     }
 
     /// Other words for the GPUs from now on.
-    fn rewrite(&self, script: &str) {
+    pub(crate) fn rewrite(&self, script: &str) {
         nvml_sim::rewrite(&self.library, script);
     }
 
@@ -72,13 +72,22 @@ impl Node {
     }
 }
 
-/// What `monitoring-agent check` says with this configuration.
-fn check(node: &Node, config: &str) -> String {
+/// How `monitoring-agent check` ends with this configuration, and what it says.
+fn check(node: &Node, config: &str) -> (ExitStatus, String) {
     let file = node.folder.path().join("check.toml");
     std::fs::write(&file, config).unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_monitoring-agent"));
     let output = command.arg("check").arg("--config").arg(&file).output();
-    String::from_utf8(output.unwrap().stdout).unwrap()
+    let output = output.unwrap();
+    (output.status, String::from_utf8(output.stdout).unwrap())
+}
+
+/// The log's lines of the source that say this.
+fn of_gpu(agent: &Agent, text: &str) -> Vec<String> {
+    let log = agent.process.log();
+    let lines = log.lines().filter(|line| line.contains(text));
+    let ours = lines.filter(|line| line.contains("source=\"gpu\""));
+    ours.map(str::to_owned).collect()
 }
 
 fn only_host_and_process() -> String {
@@ -158,6 +167,67 @@ fn processes_count_for_their_agents() {
 }
 
 #[test]
+fn a_process_in_two_instances_counts_once() {
+    let node = Node::new(&gpu(0, ""));
+    let [trainer] = named_processes::<1>(&node.folder, "mig-trainer");
+    let instance = |number: u32| {
+        format!(
+            "[[gpus.mig]]\nprofile = '1g.18gb'\ngpu_instance_id = {number}\n\
+             compute_instance_id = 0\n"
+        )
+    };
+    let process = |pid: u32, number: u32, bytes: u32| {
+        format!(
+            "[[gpus.processes]]\npid = {pid}\nmemory_bytes = {bytes}\n\
+             gpu_instance_id = {number}\ncompute_instance_id = 0\n"
+        )
+    };
+    let pid = trainer.child.id();
+    let script = gpu(0, "")
+        + &instance(7)
+        + &instance(8)
+        + &process(pid, 7, 1 << 20)
+        + &process(pid, 8, 1 << 10)
+        + &process(std::process::id(), 8, 77);
+    node.rewrite(&script);
+    let agent = node.working_agent("[[agents]]\nname = 'trainer'\nexe = 'mig-trainer'\n");
+    let memory = |agent: &str| {
+        format!("gpu_process_memory_bytes{{agent=\"{agent}\",device_id=\"0\",uuid=\"GPU-0\"}}")
+    };
+    let metrics = wait_until(&agent, "the process is known as the trainer's", |metrics| {
+        value(metrics, &memory("trainer")).is_some()
+    });
+    let both = f64::from((1 << 20) + (1 << 10));
+    assert_eq!(value(&metrics, &memory("trainer")), Some(both), "{metrics}");
+    assert_eq!(value(&metrics, &memory("other")), Some(77.0), "{metrics}");
+    assert!(!metrics.contains("gpu_process_sm"), "{metrics}");
+}
+
+#[test]
+fn processes_have_their_agents_without_any_kernel_program() {
+    let node = Node::new(&gpu(0, ""));
+    let [trainer] = named_processes::<1>(&node.folder, "lone-trainer");
+    let process =
+        |pid, bytes: u32| format!("[[gpus.processes]]\npid = {pid}\nmemory_bytes = {bytes}\n");
+    let pid = trainer.child.id();
+    node.rewrite(&(gpu(0, "") + &process(pid, 1000) + &process(std::process::id(), 77)));
+    let agent = node.working_agent(
+        "[sources.process]\nenabled = false\n\
+         [[agents]]\nname = 'trainer'\nexe = 'lone-trainer'\n",
+    );
+    let metrics = agent.fresh_metrics();
+    let memory = |agent: &str| {
+        format!("gpu_process_memory_bytes{{agent=\"{agent}\",device_id=\"0\",uuid=\"GPU-0\"}}")
+    };
+    assert_eq!(
+        value(&metrics, &memory("trainer")),
+        Some(1000.0),
+        "{metrics}"
+    );
+    assert_eq!(value(&metrics, &memory("other")), Some(77.0), "{metrics}");
+}
+
+#[test]
 fn eight_divided_gpus_have_few_series() {
     let instance = "[[gpus.mig]]\nprofile = '1g.18gb'\n".repeat(7);
     let script = (0..8).map(|number| gpu(number, "") + &instance);
@@ -209,10 +279,19 @@ fn hostile_names_are_harmless() {
     );
     let hostile = |character: char| character.is_control() && character != '\n';
     assert!(!metrics.contains(hostile));
+}
+
+#[test]
+fn a_hostile_uuid_is_harmless_in_the_log() {
+    let script = gpu(0, "fan_speed = 'NOT_SUPPORTED'");
+    let node = Node::new(&script.replace("'GPU-0'", r#""GPU\n\u001b[31m\u007f""#));
+    let agent = node.working_agent("");
+    let line = agent.process.wait_for("does not support");
     assert!(
-        !agent.process.log().contains(hostile),
-        "{}",
-        agent.process.log()
+        line.contains(r#"uuid="GPU\\n\\u{1b}[31m\\u{7f}""#),
+        "{line}"
     );
-    assert_eq!(value(&metrics, &sample("gpu_temperature_celsius", 0)), None);
+    let log = agent.process.log();
+    let hostile = |character: char| character.is_control() && character != '\n';
+    assert!(!log.contains(hostile), "{log}");
 }

@@ -6,19 +6,23 @@ use std::{
 };
 
 use crate::{
-    gpu::{EVERYTHING, Node, is_complete},
+    gpu::{EVERYTHING, Node, is_complete, is_read_twice, without_errors},
     poll::poll_until,
     process::{Agent, Running, free_port, get, known_calls},
 };
 
 #[test]
 fn promtool_has_no_remarks() {
-    let gpus = Node::new(EVERYTHING);
+    let gpus = Node::new(&without_errors());
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("monitoring.toml");
     std::fs::write(&file, gpus.config()).unwrap();
     let agent = Agent::start(&["--bpf-stats", "--config", file.to_str().unwrap()]);
     known_calls(10, 10);
+    poll_until("the GPUs are read twice", || {
+        is_read_twice(&agent.fresh_metrics()).then_some(())
+    });
+    gpus.rewrite(EVERYTHING);
     let metrics = poll_until("GPUs tell what comes last", || {
         let metrics = agent.fresh_metrics();
         is_complete(&metrics).then_some(metrics)

@@ -15,6 +15,8 @@ mod pcie;
 mod power;
 mod processes;
 mod reader;
+mod shares;
+mod steady;
 mod temperature;
 mod throttle;
 
@@ -25,36 +27,33 @@ use nvml_wrapper_sys::bindings::nvmlDevice_t;
 
 pub(super) use reader::{Failure, Reader, Unsupported};
 
-use super::{GpuIdentity, GpuMetrics, Named, Reading, calls::Calls, plausible, session::Versions};
+use super::{
+    Activity, GpuIdentity, GpuMetrics, Reading, calls::Calls, plausible, session::Versions,
+};
 
 /// A device as long as its handle holds.
 pub(super) struct Device {
     index: u32,
     handle: nvmlDevice_t,
-    identity: Arc<GpuIdentity>,
-    clocks_max_hertz: Vec<Named<f64>>,
-    temperature_thresholds: Vec<Named<f64>>,
-    supported_reasons: Option<u64>,
-    fans: u32,
-    links: Vec<u32>,
-    link_rate: Option<f64>,
+    steady: steady::Steady,
     unsupported: Unsupported,
-    fields: fields::Fields,
     processes: processes::Buffers,
-    activity: Option<activity::Samples>,
+    activity: activity::Samples,
     mig: mig::Instances,
+    /// It ends with the session, because the device's counters may.
+    pcie: pcie::Counted,
     history: History,
 }
 
 /// What is measured from one poll to the next. It outlives the session.
 #[derive(Debug, Default)]
 pub(super) struct History {
-    pcie: pcie::Counted,
-    processes_seen: processes::Seen,
+    shares: shares::Shares,
 }
 
 impl Device {
-    /// The device of a number, with all that is read once.
+    /// The device of a number, with all that is read once. One that does not tell its UUID is not
+    /// found, because all that is known of a device is known by that.
     pub(super) fn find(
         index: u32,
         nvml: &Nvml,
@@ -71,40 +70,37 @@ impl Device {
         let handle = unsafe { device.handle() };
         let mut unsupported = Unsupported::default();
         let mut reader = Reader::new(nvml, handle, calls, &mut unsupported);
-        let identity = identity::read(&mut reader, versions);
-        let clocks_max_hertz = clocks::read_max(&mut reader);
-        let temperature_thresholds = temperature::read_thresholds(&mut reader);
-        let supported_reasons = throttle::read_supported(&mut reader);
-        let fans = power::count_fans(&mut reader);
-        let links = nvlink::find_links(&mut reader);
-        let link_rate = pcie::read_link_rate(&mut reader);
-        let activity = activity::is_supported(&mut reader).then(activity::Samples::default);
-        reader.finish()?;
-        let history = histories.remove(&identity.uuid).unwrap_or_default();
+        let steady = steady::Steady::new(&mut reader, versions);
+        reader.check()?;
+        if steady.identity.uuid.is_empty() {
+            return Err(Failure::Device("it does not tell its UUID".into()));
+        }
+        let history = histories.remove(&steady.identity.uuid).unwrap_or_default();
         Ok(Self {
             index,
             handle,
-            identity: Arc::new(identity),
-            clocks_max_hertz,
-            temperature_thresholds,
-            supported_reasons,
-            fans,
-            links,
-            link_rate,
+            steady,
             unsupported,
-            fields: fields::Fields::default(),
             processes: processes::Buffers::default(),
-            activity,
+            activity: activity::Samples::default(),
             mig: mig::Instances::default(),
+            pcie: pcie::Counted::default(),
             history,
         })
     }
 
     /// All that is known of it now.
     pub(super) fn read(&mut self, nvml: &Nvml, calls: &Calls) -> Result<GpuMetrics, Failure> {
+        self.unsupported.begin_poll();
         let mut reader = Reader::new(nvml, self.handle, calls, &mut self.unsupported);
         let reader = &mut reader;
-        let fields = self.fields.read(reader);
+        if self.mig.read_mode(reader) {
+            reader.forget_unsupported();
+            self.steady.expire();
+        }
+        self.steady.refresh(reader);
+        let steady = &mut self.steady;
+        let fields = fields::Values::read(reader, &steady.identity.driver_version);
         let utilization = reader.get("nvmlDeviceGetUtilizationRates", |_, device| {
             device.utilization_rates()
         });
@@ -117,14 +113,14 @@ impl Device {
         let decoder = reader.get("nvmlDeviceGetDecoderUtilization", |_, device| {
             device.decoder_utilization()
         });
-        let samples = self.activity.as_mut();
-        let activity = samples
-            .map(|samples| samples.read(reader, None))
-            .unwrap_or_default();
-        let pcie = &mut self.history.pcie;
+        let activity = if steady.sampled {
+            self.activity.read(reader, None)
+        } else {
+            Activity::default()
+        };
         let mut metrics = GpuMetrics {
             device_id: self.index,
-            identity: Arc::clone(&self.identity),
+            identity: Arc::clone(&steady.identity),
             utilization: Reading::from(percent.map(f64::from)),
             temperature: Reading::from(temperature::read(reader)),
             memory_utilization_ratio: utilization.and_then(|it| plausible::ratio(it.memory)),
@@ -132,29 +128,27 @@ impl Device {
             decoder_utilization_ratio: decoder.and_then(|it| plausible::ratio(it.utilization)),
             memory: memory::read(reader),
             memory_temperature_celsius: temperature::memory(&fields),
-            temperature_thresholds_celsius: self.temperature_thresholds.clone(),
+            temperature_thresholds_celsius: steady.temperature_thresholds.clone(),
             power_watts: power::read(reader),
             power_limit_watts: power::read_limit(reader),
             energy_joules: power::read_energy(reader),
             clocks_hertz: clocks::read(reader),
-            clocks_max_hertz: self.clocks_max_hertz.clone(),
-            fan_speed_ratios: power::read_fans(reader, self.fans),
+            clocks_max_hertz: steady.clocks_max_hertz.clone(),
+            fan_speed_ratios: power::read_fans(reader, steady.fans),
             pcie: pcie::read(
                 reader,
                 &fields,
-                self.activity.is_some(),
-                self.link_rate,
-                pcie,
+                steady.sampled,
+                steady.link_rate,
+                &mut self.pcie,
             ),
-            throttle_reasons: throttle::read(reader, self.supported_reasons, &fields),
+            throttle_reasons: throttle::read(reader, steady.supported_reasons, &fields),
             ecc_errors: ecc::read_errors(reader),
             remapped_rows: ecc::remapped_rows(&fields),
             retired_pages: ecc::read_retired_pages(reader, &fields),
-            nvlink: nvlink::read(reader, &self.links, &fields),
-            mig: self.mig.read(reader, self.activity.is_some()),
-            processes: self
-                .processes
-                .read(reader, &mut self.history.processes_seen),
+            nvlink: nvlink::read(reader, &mut steady.links, &fields),
+            mig: self.mig.read(reader, steady.sampled),
+            processes: self.processes.read(reader, &mut self.history.shares),
             activity,
             ..GpuMetrics::default()
         };
@@ -166,16 +160,13 @@ impl Device {
 
     /// Its handle, index and identity.
     pub(super) fn who(&self) -> (nvmlDevice_t, u32, &GpuIdentity) {
-        (self.handle, self.index, &self.identity)
+        (self.handle, self.index, &self.steady.identity)
     }
 
     /// Gives back what NVML gave. What is left is for the device's next session.
     pub(super) fn close(self, nvml: &Nvml, calls: &Calls) -> (String, History) {
-        let _call = calls.enter("nvmlGpmSampleFree");
-        self.activity
-            .into_iter()
-            .for_each(|samples| samples.free(nvml));
-        self.mig.free(nvml);
-        (self.identity.uuid.clone(), self.history)
+        self.activity.free(nvml, calls);
+        self.mig.free(nvml, calls);
+        (self.steady.identity.uuid.clone(), self.history)
     }
 }

@@ -20,7 +20,8 @@ pub enum GpuError {
     /// A call into the library has not come back. The monitor goes on by itself when it does.
     #[error("NVML has not come back from {call} for {} s; the GPU or its driver hangs", for_.as_secs())]
     Hanging {
-        /// The call, by NVML's name for it.
+        /// The call, by NVML's name for it; or in words, if none of a poll's calls takes too long,
+        /// but all together do.
         call: &'static str,
         /// For how long.
         for_: Duration,

@@ -3,221 +3,255 @@
 //! Knows nothing of readings. By the bindings, because nvml-wrapper's sets of events may not
 //! outlive a borrow of the library, and its events lack the MIG instance.
 
+mod set;
+mod waiter;
+
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
+        mpsc::{self, Receiver, RecvTimeoutError},
     },
     thread::{self, JoinHandle},
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, Instant},
 };
 
 use nvml_wrapper::Nvml;
-use nvml_wrapper_sys::bindings::{
-    nvmlDevice_t, nvmlEventData_t, nvmlEventSet_t, nvmlEventTypeXidCriticalError,
-    nvmlReturn_enum_NVML_ERROR_TIMEOUT as TIMEOUT, nvmlReturn_enum_NVML_SUCCESS as SUCCESS,
+use nvml_wrapper_sys::bindings::nvmlDevice_t;
+
+use self::{
+    set::{Registration, Set},
+    waiter::{WAIT, Waiter, Watched},
 };
+use super::{GpuIdentity, backoff::Backoff, exchange::Exchange};
 
-use super::{XidEvent, calls::Calls, device::Device, kernel_log::KernelLog, xid::XidLog};
-
-/// How long one call waits: as long as the end of a session may have to wait for it.
-const WAIT: Duration = Duration::from_millis(100);
-/// A call that comes back sooner, without an event, would otherwise be made all the time.
-const SOON: Duration = Duration::from_millis(20);
-/// NVML's number for "in no MIG instance".
-const NO_INSTANCE: u32 = u32::MAX;
+/// How long the thread is waited for when it is to end. It waits no longer than [`WAIT`] in one
+/// call, unless NVML does not keep to the time.
+const GIVE_UP: Duration = WAIT.saturating_mul(20);
 
 /// Events of a session. To be closed before the session.
-#[derive(Default)]
 pub(super) struct Events {
-    set: Option<Set>,
+    set: Option<Arc<Set>>,
     /// Devices whose events are in the set, by their handles.
     watched: BTreeMap<usize, Watched>,
     /// Devices that have no events.
-    without: Vec<usize>,
-    waiting: Option<(JoinHandle<()>, Arc<AtomicBool>)>,
+    without: BTreeSet<usize>,
+    /// Devices whose events could not be had, and when to try it again.
+    failed: BTreeMap<usize, Backoff>,
+    waiting: Option<Waiting>,
+    retry_interval: Duration,
 }
 
-#[derive(Clone, Copy)]
-struct Set(nvmlEventSet_t);
+/// A thread that NVML has not come back to. It outlives its session, keeps the library loaded and
+/// initialised, and gives all back when NVML comes back. There are no events until then, so that
+/// there is never more than one such thread.
+#[derive(Default)]
+pub(super) struct Stuck(Option<JoinHandle<()>>);
 
-// SAFETY: NVML may be called from any thread, and only one at a time has the set.
-unsafe impl Send for Set {}
-
-#[derive(Clone)]
-struct Watched {
-    device_id: u32,
-    uuid: String,
-    pci_bus_id: String,
-}
-
-impl Events {
-    /// Watches all devices that are not yet watched.
-    pub(super) fn watch(
-        &mut self,
-        nvml: &Arc<Nvml>,
-        devices: &[Result<Device, String>],
-        calls: &Calls,
-        log: &Arc<XidLog>,
-    ) {
-        let devices = devices.iter().flatten().map(Device::who);
-        let is_new = |handle: nvmlDevice_t| {
-            let handle = handle as usize;
-            !self.watched.contains_key(&handle) && !self.without.contains(&handle)
-        };
-        let new: Vec<_> = devices.filter(|(handle, ..)| is_new(*handle)).collect();
-        if new.is_empty() {
-            return;
-        }
-        // Only one thread at a time may use the set. What happens meanwhile waits in it.
-        self.stop(calls);
-        if self.set.is_none() {
-            self.set = create(nvml, calls);
-        }
-        for (handle, device_id, identity) in new {
-            let registered = self
-                .set
-                .is_some_and(|set| register(nvml, handle, set, calls));
-            if registered {
-                let uuid = identity.uuid.clone();
-                let pci_bus_id = identity.pci_bus_id.clone();
-                let watched = Watched {
-                    device_id,
-                    uuid,
-                    pci_bus_id,
-                };
-                self.watched.insert(handle as usize, watched);
-            } else {
-                self.without.push(handle as usize);
-            }
-        }
-        if let Some(set) = self.set.filter(|_| !self.watched.is_empty()) {
-            self.start(nvml, set, log);
-        }
-    }
-
-    /// Ends the waiting and gives the set back.
-    pub(super) fn close(&mut self, nvml: &Nvml, calls: &Calls) {
-        self.stop(calls);
-        if let Some(Set(set)) = self.set.take() {
-            let _call = calls.enter("nvmlEventSetFree");
-            if let Ok(free) = nvml.lib().nvmlEventSetFree.as_ref() {
-                // SAFETY: the set is of this session, and no thread has it any more.
-                unsafe { free(set) };
-            }
-        }
-    }
-
-    fn start(&mut self, nvml: &Arc<Nvml>, set: Set, log: &Arc<XidLog>) {
-        let stop = Arc::new(AtomicBool::new(false));
-        let waiter = Waiter {
-            nvml: Arc::clone(nvml),
-            set,
-            watched: self.watched.clone(),
-            log: Arc::clone(log),
-            stop: Arc::clone(&stop),
-        };
-        let thread = thread::Builder::new().name("gpu-events".into());
-        // Without the thread there are no events, as on a device that has none.
-        let thread = thread.spawn(move || waiter.run()).ok();
-        self.waiting = thread.map(|thread| (thread, stop));
-    }
-
-    fn stop(&mut self, calls: &Calls) {
-        if let Some((thread, stop)) = self.waiting.take() {
-            stop.store(true, Ordering::Relaxed);
-            thread.thread().unpark();
-            let _call = calls.enter("nvmlEventSetWait_v2");
-            // If it has panicked, it is not in NVML either.
-            let _ = thread.join();
-        }
-    }
-}
-
-fn create(nvml: &Nvml, calls: &Calls) -> Option<Set> {
-    let _call = calls.enter("nvmlEventSetCreate");
-    let create = nvml.lib().nvmlEventSetCreate.as_ref().ok()?;
-    let mut set = std::ptr::null_mut();
-    // SAFETY: the room is of the call's own type.
-    (unsafe { create(&raw mut set) } == SUCCESS).then_some(Set(set))
-}
-
-fn register(nvml: &Nvml, handle: nvmlDevice_t, Set(set): Set, calls: &Calls) -> bool {
-    let _call = calls.enter("nvmlDeviceRegisterEvents");
-    let events = u64::from(nvmlEventTypeXidCriticalError);
-    let register = nvml.lib().nvmlDeviceRegisterEvents.as_ref();
-    // SAFETY: handle and set are of this session, and no other thread has the set now.
-    register.is_ok_and(|register| unsafe { register(handle, events, set) } == SUCCESS)
-}
-
-/// What the thread has.
-struct Waiter {
-    /// Keeps the library loaded as long as the thread is in it.
-    nvml: Arc<Nvml>,
-    set: Set,
-    watched: BTreeMap<usize, Watched>,
-    log: Arc<XidLog>,
+/// The thread that waits.
+struct Waiting {
+    thread: JoinHandle<()>,
+    /// Nothing is ever sent; it is closed when the thread ends.
+    ended: Receiver<()>,
     stop: Arc<AtomicBool>,
 }
 
-impl Waiter {
-    fn run(self) {
-        let mut kernel_log = KernelLog::open();
-        while !self.stop.load(Ordering::Relaxed) {
-            let begun = Instant::now();
-            let event = self.wait();
-            if let Some(kernel_log) = &mut kernel_log {
-                self.log.add_lines(kernel_log.read());
+impl Stuck {
+    fn is_stuck(&mut self) -> bool {
+        self.0.take_if(|thread| thread.is_finished());
+        self.0.is_some()
+    }
+}
+
+impl Events {
+    /// `retry_interval`: the first wait after a registration that failed.
+    pub(super) fn new(retry_interval: Duration) -> Self {
+        Self {
+            set: None,
+            watched: BTreeMap::new(),
+            without: BTreeSet::new(),
+            failed: BTreeMap::new(),
+            waiting: None,
+            retry_interval,
+        }
+    }
+
+    /// Watches all devices that are not yet watched: their handle, index and identity.
+    pub(super) fn watch<'a>(
+        &mut self,
+        nvml: &Arc<Nvml>,
+        devices: impl Iterator<Item = (nvmlDevice_t, u32, &'a GpuIdentity)>,
+        exchange: &Exchange,
+        stuck: &mut Stuck,
+    ) {
+        if stuck.is_stuck() {
+            return;
+        }
+        // One that has panicked waits for nothing any more.
+        self.waiting.take_if(|waiting| waiting.thread.is_finished());
+        let mut new = Vec::new();
+        for (handle, device_id, identity) in devices {
+            // What has no name could not be told from others of that kind.
+            if let Some(key) = identity.key()
+                && self.can_be_watched(handle, nvml, exchange)
+            {
+                let watched = Watched {
+                    device_id,
+                    key: key.to_owned(),
+                    pci_bus_id: identity.pci_bus_id.clone(),
+                };
+                new.push((handle, watched));
             }
-            match event {
-                Ok(event) => self.record(&event),
-                Err(TIMEOUT) if begun.elapsed() >= SOON => {}
-                Err(_) => thread::park_timeout(WAIT),
+        }
+        if !new.is_empty() {
+            // Only one thread at a time may use the set. What happens meanwhile waits in it.
+            self.stop(exchange, stuck);
+            if stuck.is_stuck() {
+                return;
+            }
+            self.add(nvml, new, exchange);
+        }
+        if self.waiting.is_none()
+            && let Some(set) = self.set.as_ref().filter(|_| !self.watched.is_empty())
+        {
+            // A thread that cannot be started is tried again at the next poll.
+            self.waiting = start(set, &self.watched, exchange);
+        }
+    }
+
+    /// Whether a device that is not yet watched has events. This is tried with a set of its own,
+    /// because a registration that fails may spoil the set.
+    fn can_be_watched(
+        &mut self,
+        handle: nvmlDevice_t,
+        nvml: &Arc<Nvml>,
+        exchange: &Exchange,
+    ) -> bool {
+        let now = Instant::now();
+        let place = handle as usize;
+        if self.watched.contains_key(&place) || self.without.contains(&place) {
+            return false;
+        }
+        if let Some(backoff) = self.failed.get_mut(&place)
+            && !backoff.is_due(now)
+        {
+            return false;
+        }
+        let Some(set) = Set::create(nvml, &exchange.calls) else {
+            return false;
+        };
+        let registration = set.register(handle, &exchange.calls);
+        set.free(&exchange.calls);
+        match registration {
+            Registration::Done => {
+                self.failed.remove(&place);
+                return true;
+            }
+            Registration::Unsupported => {
+                self.failed.remove(&place);
+                self.without.insert(place);
+            }
+            Registration::Failed => {
+                let first = self.retry_interval;
+                let backoff = self.failed.entry(place);
+                backoff.or_insert_with(|| Backoff::new(first)).failed(now);
+            }
+        }
+        false
+    }
+
+    fn add(&mut self, nvml: &Arc<Nvml>, new: Vec<(nvmlDevice_t, Watched)>, exchange: &Exchange) {
+        let calls = &exchange.calls;
+        if self.set.is_none() {
+            self.set = Set::create(nvml, calls).map(Arc::new);
+        }
+        let Some(set) = &self.set else {
+            return;
+        };
+        for (handle, watched) in new {
+            if set.register(handle, calls) == Registration::Done {
+                self.watched.insert(handle as usize, watched);
+            } else {
+                // It may be spoilt now. The next poll makes another.
+                self.watched.clear();
+                self.free(exchange);
+                return;
             }
         }
     }
 
-    fn wait(&self) -> Result<nvmlEventData_t, u32> {
-        let wait = self
-            .nvml
-            .lib()
-            .nvmlEventSetWait_v2
-            .as_ref()
-            .map_err(|_| TIMEOUT)?;
-        let mut event = nvmlEventData_t {
-            device: std::ptr::null_mut(),
-            eventType: 0,
-            eventData: 0,
-            gpuInstanceId: NO_INSTANCE,
-            computeInstanceId: NO_INSTANCE,
-        };
-        let milliseconds = u32::try_from(WAIT.as_millis()).expect("the time is short");
-        // SAFETY: the set is of this session, and only this thread has it.
-        match unsafe { wait(self.set.0, &raw mut event, milliseconds) } {
-            SUCCESS => Ok(event),
-            code => Err(code),
+    /// Ends the waiting and gives the set back. Devices have to be watched anew.
+    pub(super) fn close(&mut self, exchange: &Exchange, stuck: &mut Stuck) {
+        self.stop(exchange, stuck);
+        self.watched.clear();
+        self.without.clear();
+        self.failed.clear();
+        self.free(exchange);
+    }
+
+    fn free(&mut self, exchange: &Exchange) {
+        if let Some(set) = self.set.take().and_then(Arc::into_inner) {
+            set.free(&exchange.calls);
         }
     }
 
-    fn record(&self, event: &nvmlEventData_t) {
-        if event.eventType & u64::from(nvmlEventTypeXidCriticalError) == 0 {
+    /// Ends the thread, or leaves it to itself, and the set to it, if it does not end.
+    fn stop(&mut self, exchange: &Exchange, stuck: &mut Stuck) {
+        let Some(waiting) = self.waiting.take() else {
             return;
+        };
+        waiting.tell_to_stop();
+        let _call = exchange.calls.enter("nvmlEventSetWait_v2");
+        match waiting.ended.recv_timeout(GIVE_UP) {
+            Err(RecvTimeoutError::Timeout) => {
+                self.set = None;
+                self.watched.clear();
+                stuck.0 = Some(waiting.thread);
+            }
+            // If it has panicked, it is not in NVML either.
+            Ok(()) | Err(RecvTimeoutError::Disconnected) => drop(waiting.thread.join()),
         }
-        let Some(watched) = self.watched.get(&(event.device as usize)) else {
-            self.log.drop_one();
-            return;
-        };
-        let known = |id: u32| (id != NO_INSTANCE).then_some(id);
-        let event = XidEvent {
-            device_id: watched.device_id,
-            uuid: watched.uuid.clone(),
-            xid: event.eventData,
-            mig: known(event.gpuInstanceId).map(|id| (id, known(event.computeInstanceId))),
-            at: SystemTime::now(),
-            pid: None,
-            process: None,
-        };
-        self.log.record(event, &watched.pci_bus_id);
     }
+}
+
+impl Drop for Events {
+    /// Events that were not closed, because of a panic, end by themselves.
+    fn drop(&mut self) {
+        if let Some(waiting) = &self.waiting {
+            waiting.tell_to_stop();
+        }
+    }
+}
+
+impl Waiting {
+    fn tell_to_stop(&self) {
+        self.stop.store(true, Ordering::Relaxed);
+        self.thread.thread().unpark();
+    }
+}
+
+fn start(
+    set: &Arc<Set>,
+    watched: &BTreeMap<usize, Watched>,
+    exchange: &Exchange,
+) -> Option<Waiting> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let waiter = Waiter {
+        set: Arc::clone(set),
+        watched: watched.clone(),
+        log: Arc::clone(&exchange.xids),
+        stop: Arc::clone(&stop),
+    };
+    let (running, ended) = mpsc::channel();
+    let thread = thread::Builder::new().name("gpu-events".into());
+    let thread = thread.spawn(move || {
+        waiter.run();
+        drop(running);
+    });
+    Some(Waiting {
+        thread: thread.ok()?,
+        ended,
+        stop,
+    })
 }

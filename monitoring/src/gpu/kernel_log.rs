@@ -20,6 +20,8 @@ const MOST_RECORDS: usize = 1024;
 pub(super) struct KernelLine {
     /// Domain, bus and device of the PCI address.
     pub(super) pci: (u32, u8, u8),
+    /// The GPU instance, and the compute instance if it is told.
+    pub(super) mig: Option<(u32, Option<u32>)>,
     pub(super) xid: u64,
     pub(super) pid: Option<u32>,
     pub(super) process: Option<String>,
@@ -68,10 +70,16 @@ impl KernelLog {
 }
 
 /// Reads `NVRM: Xid (PCI:0000:3b:00): 31, pid=1234, name=python3, …`. Older drivers have no name,
-/// or no pid, or say that it is unknown.
+/// or no pid, or say that it is unknown. On a divided GPU ` GPU-I:03 GPU-CI:00`, or the first of
+/// the two alone, stands behind the address.
 fn parse(line: &str) -> Option<KernelLine> {
     let (_, rest) = line.split_once("NVRM: Xid (PCI:")?;
-    let (address, rest) = rest.split_once("): ")?;
+    let (place, rest) = rest.split_once("): ")?;
+    let mut place = place.split(' ');
+    let address = place.next()?;
+    let mut instance = |prefix| place.next()?.strip_prefix(prefix)?.parse().ok();
+    let gpu_instance = instance("GPU-I:");
+    let compute_instance = instance("GPU-CI:");
     let end = rest
         .find(|character: char| !character.is_ascii_digit())
         .unwrap_or(rest.len());
@@ -82,6 +90,7 @@ fn parse(line: &str) -> Option<KernelLine> {
     let known = |text: &&str| !text.is_empty() && !text.contains("<unknown>");
     Some(KernelLine {
         pci: pci_address(address)?,
+        mig: gpu_instance.map(|id| (id, compute_instance)),
         xid: xid.parse().ok()?,
         pid: pid.and_then(|pid| pid.trim_matches('\'').parse().ok()),
         process: process.filter(known).map(str::to_owned),
@@ -111,6 +120,7 @@ mod tests {
         let check = |line: &str, want: Option<(u64, Option<u32>, Option<&str>)>| {
             let want = want.map(|(xid, pid, process)| KernelLine {
                 pci: (0, 0x3b, 0),
+                mig: None,
                 xid,
                 pid,
                 process: process.map(Into::into),
@@ -147,6 +157,27 @@ mod tests {
     }
 
     #[test]
+    fn instances_of_a_divided_gpu() {
+        let check = |place: &str, mig| {
+            let line = format!("NVRM: Xid (PCI:0000:3b:00{place}): 31, pid=7, name=python3, Ch 8");
+            let want = KernelLine {
+                pci: (0, 0x3b, 0),
+                mig,
+                xid: 31,
+                pid: Some(7),
+                process: Some("python3".into()),
+            };
+            assert_eq!(parse(&line), Some(want), "{line}");
+        };
+        check(" GPU-I:03 GPU-CI:01", Some((3, Some(1))));
+        check(" GPU-I:12 GPU-CI:00", Some((12, Some(0))));
+        check(" GPU-I:03", Some((3, None)));
+        check("", None);
+        check(" GPU-I:", None);
+        check(" something else", None);
+    }
+
+    #[test]
     fn addresses() {
         for text in ["00000000:3B:00.0", "0000:3b:00", "0000:3b:00.0"] {
             assert_eq!(pci_address(text), Some((0, 0x3b, 0)));
@@ -178,7 +209,7 @@ mod tests {
         }
 
         #[test]
-        fn anything_behind_the_beginning_is_read(rest in "[0-9a-f:,)(= pidname'<>]*") {
+        fn anything_behind_the_beginning_is_read(rest in "[0-9a-f:,)(= pidnameGPUCI'<>-]*") {
             parse(&format!("NVRM: Xid (PCI:{rest}"));
         }
 
@@ -186,12 +217,23 @@ mod tests {
         fn what_is_written_is_read(
             domain in 0_u32..0xffff, bus: u8, device in 0_u8..32, xid: u32, pid: u32,
             name in "[a-z][a-z0-9 _.:-]{0,13}[a-z]",
+            mig in proptest::option::of((0_u32..15, proptest::option::of(0_u32..8))),
         ) {
+            let place = match mig {
+                Some((id, Some(part))) => format!(" GPU-I:{id:02} GPU-CI:{part:02}"),
+                Some((id, None)) => format!(" GPU-I:{id:02}"),
+                None => String::new(),
+            };
             let line = format!(
-                "NVRM: Xid (PCI:{domain:04x}:{bus:02x}:{device:02x}): {xid}, pid={pid}, name={name}, x"
+                "NVRM: Xid (PCI:{domain:04x}:{bus:02x}:{device:02x}{place}): {xid}, pid={pid}, \
+                 name={name}, x"
             );
             let want = KernelLine {
-                pci: (domain, bus, device), xid: xid.into(), pid: Some(pid), process: Some(name),
+                pci: (domain, bus, device),
+                mig,
+                xid: xid.into(),
+                pid: Some(pid),
+                process: Some(name),
             };
             prop_assert_eq!(parse(&line), Some(want));
         }

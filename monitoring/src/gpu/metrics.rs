@@ -73,8 +73,9 @@ pub struct GpuMetrics {
     /// Critical errors of the driver (XID) since the monitor was made.
     pub xid_errors: XidErrors,
     /// Readings that this device does not support or that this process may not make, by NVML's
-    /// names of the calls or fields, with the argument where only some are unsupported. They are
-    /// not tried again until the library is opened anew.
+    /// names of the calls or fields, with the argument where only some are unsupported. What the
+    /// device does not support is not tried again until the library is opened anew or the MIG mode
+    /// changes; what it refuses is tried again every few polls.
     pub unsupported: Arc<[&'static str]>,
 }
 
@@ -113,6 +114,14 @@ pub struct GpuIdentity {
     pub driver_version: String,
     /// The newest CUDA version that the driver supports, for example `12.4`.
     pub cuda_version: String,
+}
+
+impl GpuIdentity {
+    /// What the device is known by: its UUID, or its PCI address if it does not tell the UUID.
+    pub(super) fn key(&self) -> Option<&str> {
+        let mut keys = [self.uuid.as_str(), self.pci_bus_id.as_str()].into_iter();
+        keys.find(|key| !key.is_empty())
+    }
 }
 
 /// A number by name.
@@ -173,8 +182,10 @@ pub struct EccErrors {
     pub kind: &'static str,
     /// `volatile`: since the driver was loaded; `aggregate`: in the device's life.
     pub scope: &'static str,
-    /// `device_memory`, `l1_cache`, `l2_cache`, `register_file`, `texture_memory`, `sram`, …;
-    /// `all` where the device tells only the sum.
+    /// `device_memory`; `sram`, which is all memory on the chip, or where the device does not tell
+    /// that sum, its parts: `l1_cache`, `l2_cache`, `register_file`, `texture_memory`, …; `all`
+    /// where the device tells no location. No error counts in two of a device's locations, so
+    /// their sum is the device's.
     pub location: &'static str,
     /// How many.
     pub count: u64,
@@ -248,14 +259,34 @@ pub struct MigIdentity {
 pub struct GpuProcess {
     /// Its id, as NVML's own process sees it: in this process's pid namespace.
     pub pid: u32,
-    /// The MIG instance, if it uses one: ids of GPU instance and compute instance.
-    pub mig: Option<(u32, u32)>,
+    /// The MIG instance, if it uses one: ids of the GPU instance and, where the process is in one,
+    /// of the compute instance.
+    pub mig: Option<(u32, Option<u32>)>,
     /// Device memory that it holds. Of a process that both computes and draws, NVML has the sum
     /// in both its lists; it counts once.
     pub memory_bytes: Option<u64>,
-    /// Mean share of the multiprocessors' time that it had since the poll before.
+    /// Mean share of the multiprocessors' time that it had in the device's newest samples: 0 if it
+    /// was in none for a second. Absent until that is known, and for processes in MIG instances.
     pub sm_utilization_ratio: Option<f64>,
 }
 
 /// Critical errors of the driver, by XID code.
 pub type XidErrors = BTreeMap<u64, u64>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_device_is_known_by_what_it_tells() {
+        let identity = |uuid: &str, pci_bus_id: &str| GpuIdentity {
+            uuid: uuid.into(),
+            pci_bus_id: pci_bus_id.into(),
+            ..GpuIdentity::default()
+        };
+        let bus = "00000000:3B:00.0";
+        assert_eq!(identity("GPU-1", bus).key(), Some("GPU-1"));
+        assert_eq!(identity("", bus).key(), Some(bus));
+        assert_eq!(identity("", "").key(), None);
+    }
+}

@@ -1,4 +1,4 @@
-//! The monitor: asks the thread that talks to NVML, and never waits longer than its deadline.
+//! The monitor: asks the thread that talks to NVML, and does not wait for one that hangs.
 //!
 //! Makes no call into NVML itself.
 
@@ -10,7 +10,7 @@ use std::{
 };
 
 use super::{
-    GpuError, GpuMetrics, XidEvents,
+    GpuError, GpuMetrics, XidCounts, XidErrors, XidEvents,
     exchange::Exchange,
     worker::{self, Settings},
 };
@@ -37,14 +37,21 @@ pub struct GpuMonitorBuilder {
 /// The GPUs at one moment.
 #[derive(Clone, Debug)]
 pub struct Poll {
-    /// When the last of them was read.
+    /// When the first of them was read: nothing of the poll is older.
     pub at: Instant,
     /// By NVML's index. Devices that are lost are not among them.
     pub devices: BTreeMap<u32, GpuMetrics>,
     /// Devices that NVML knows and that could not be read, and why.
     pub lost: BTreeMap<u32, GpuError>,
+    /// How many critical errors (XID) of each code there have been, by the device's UUID (its PCI
+    /// address, if it tells none): of all devices that have had any, lost ones too.
+    pub xid_errors: BTreeMap<String, XidErrors>,
     /// How many polls there have been, this one included.
     pub number: u64,
+    /// How often NVML has been initialised. Between two times nobody listens: critical errors of
+    /// that moment are not known to anybody. The first poll after it lacks what is measured
+    /// between two polls with NVML's own samples ([`crate::gpu::Activity`]).
+    pub sessions: u64,
 }
 
 impl GpuMonitor {
@@ -74,6 +81,9 @@ impl GpuMonitor {
     /// # Errors
     ///
     /// As [`GpuMonitor::new`]. A library or driver that was missing is looked for each time.
+    /// [`GpuError::Hanging`] comes when one call takes longer than the deadline, or one reading of
+    /// all GPUs longer than six times that. Who asks while another reading is under way waits for
+    /// that one as well.
     pub fn collect_all(&self) -> Result<BTreeMap<u32, GpuMetrics>, GpuError> {
         let poll = self.exchange.ask(self.call_deadline)?;
         Ok(poll.devices.clone())
@@ -107,6 +117,8 @@ impl GpuMonitor {
 
     /// The critical errors (XID) since this was last called. Returns at once. An event comes here
     /// up to half a second late, because the kernel's log may have the process that caused it.
+    /// Errors while NVML is initialised anew ([`Poll::sessions`]), and while it does not come back
+    /// from waiting for them, are lost without a trace.
     pub fn take_xid_events(&self) -> XidEvents {
         self.exchange.xids.take()
     }
@@ -126,8 +138,8 @@ impl GpuMonitorBuilder {
         self
     }
 
-    /// How long one call into the library may take before the monitor says that it hangs. 5 s
-    /// unless told otherwise.
+    /// How long one call into the library may take before the monitor says that it hangs. All
+    /// calls of a poll together may take six times as long. 5 s unless told otherwise.
     #[must_use]
     pub fn call_deadline(mut self, deadline: Duration) -> Self {
         self.call_deadline = deadline;
@@ -141,8 +153,13 @@ impl GpuMonitorBuilder {
         self
     }
 
-    /// How often a missing library, driver or device is looked for again. 60 s unless told
-    /// otherwise.
+    /// How often a missing library or driver is looked for again. 60 s unless told otherwise.
+    ///
+    /// A device that is missing while others are there is looked for after this time, and then
+    /// after twice as long each time, up to 64 times as long: NVML has to be initialised anew for
+    /// it, which on a machine without persistence mode may reset the other devices' volatile
+    /// counters and limits. One that is gone is given up after seven attempts; it is found when
+    /// NVML is next initialised for another reason.
     #[must_use]
     pub fn retry_interval(mut self, interval: Duration) -> Self {
         self.retry_interval = interval;
@@ -151,7 +168,7 @@ impl GpuMonitorBuilder {
 
     /// A monitor that reads when it is asked. The library and the driver must be there. The GPUs
     /// are read once, so that what is measured between two readings is there from the first
-    /// [`GpuMonitor::collect_all`] on.
+    /// [`GpuMonitor::collect_all`] on that comes at least 100 ms later.
     ///
     /// # Errors
     ///
@@ -165,13 +182,12 @@ impl GpuMonitorBuilder {
     /// A monitor that polls by itself, and whose newest poll [`GpuMonitor::latest`] has. If the
     /// library, the driver or a device is missing, it is looked for again.
     ///
-    /// # Panics
+    /// # Errors
     ///
-    /// If no thread can be started.
-    pub fn poll(self) -> GpuMonitor {
+    /// [`GpuError::Nvml`] if the system has no thread left to start.
+    pub fn poll(self) -> Result<GpuMonitor, GpuError> {
         let interval = self.poll_interval;
         self.start(Some(interval))
-            .expect("the system has a thread left to start")
     }
 
     fn start(self, poll_interval: Option<Duration>) -> Result<GpuMonitor, GpuError> {
@@ -187,5 +203,13 @@ impl GpuMonitorBuilder {
             exchange,
             call_deadline: self.call_deadline,
         })
+    }
+}
+
+impl GpuMonitor {
+    /// The critical errors (XID) of each GPU that has had any, since this monitor was made. Of all
+    /// GPUs: of those that are lost as well, and while NVML hangs. Returns at once.
+    pub fn xid_counts(&self) -> Vec<XidCounts> {
+        self.exchange.xids.by_device()
     }
 }

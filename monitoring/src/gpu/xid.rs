@@ -22,7 +22,7 @@ const PAIRING: Duration = Duration::from_millis(500);
 pub struct XidEvent {
     /// NVML's index of the device at that time.
     pub device_id: u32,
-    /// The device's UUID.
+    /// The device's UUID; its PCI address, if it tells none.
     pub uuid: String,
     /// The code. NVIDIA's documentation lists them.
     pub xid: u64,
@@ -53,6 +53,8 @@ pub(super) struct XidLog(Mutex<State>);
 #[derive(Debug, Default)]
 struct State {
     counts: BTreeMap<String, XidErrors>,
+    /// NVML's index of each device at its last error, by UUID.
+    numbers: BTreeMap<String, u32>,
     waiting: VecDeque<Waiting>,
     dropped: u64,
     lines: VecDeque<(Instant, KernelLine)>,
@@ -64,12 +66,14 @@ struct Waiting {
     event: XidEvent,
     pci: Option<(u32, u8, u8)>,
     since: Instant,
+    /// It has its line, even if that names no process.
+    paired: bool,
 }
 
 impl XidLog {
-    /// How many errors of each code a device has had.
-    pub(super) fn counts(&self, uuid: &str) -> XidErrors {
-        self.lock().counts.get(uuid).cloned().unwrap_or_default()
+    /// How many errors of each code the devices have had that had any.
+    pub(super) fn all_counts(&self) -> BTreeMap<String, XidErrors> {
+        self.lock().counts.clone()
     }
 
     /// Counts an event of the device at a PCI address.
@@ -77,6 +81,7 @@ impl XidLog {
         let mut state = self.lock();
         let count = state.counts.entry(event.uuid.clone()).or_default();
         *count.entry(event.xid).or_default() += 1;
+        state.numbers.insert(event.uuid.clone(), event.device_id);
         if state.waiting.len() == MOST_EVENTS {
             state.waiting.pop_front();
             state.dropped += 1;
@@ -86,6 +91,7 @@ impl XidLog {
             event,
             pci,
             since: Instant::now(),
+            paired: false,
         });
         state.pair();
     }
@@ -118,7 +124,7 @@ impl XidLog {
         let now = Instant::now();
         let pairing = state.pairing;
         let complete = |waiting: &Waiting| {
-            !pairing || waiting.event.pid.is_some() || now.duration_since(waiting.since) >= PAIRING
+            !pairing || waiting.paired || now.duration_since(waiting.since) >= PAIRING
         };
         let count = state
             .waiting
@@ -142,20 +148,65 @@ impl XidLog {
 }
 
 impl State {
-    /// Gives each line to the first event that it may be of.
+    /// Gives each line to the first event that it may be of; rather to one of the very instance
+    /// that it names.
     fn pair(&mut self) {
         let waiting = &mut self.waiting;
         self.lines.retain(|(_, line)| {
-            let fits = |it: &&mut Waiting| {
-                it.pci == Some(line.pci) && it.event.xid == line.xid && it.event.pid.is_none()
-            };
-            let Some(found) = waiting.iter_mut().find(fits) else {
+            let exact = waiting
+                .iter()
+                .position(|it| it.fits(line, |mig| mig == line.mig));
+            let found = exact.or_else(|| {
+                let may_be = |mig| may_be_same(mig, line.mig);
+                waiting.iter().position(|it| it.fits(line, may_be))
+            });
+            let Some(found) = found.and_then(|found| waiting.get_mut(found)) else {
                 return true;
             };
+            found.paired = true;
             found.event.pid = line.pid;
             found.event.process.clone_from(&line.process);
             false
         });
+    }
+}
+
+impl Waiting {
+    fn fits(&self, line: &KernelLine, mig: impl Fn(Option<(u32, Option<u32>)>) -> bool) -> bool {
+        let same = self.pci == Some(line.pci) && self.event.xid == line.xid;
+        !self.paired && same && mig(self.event.mig)
+    }
+}
+
+/// Whether two may be the same instance: either may know less of it than the other.
+fn may_be_same(a: Option<(u32, Option<u32>)>, b: Option<(u32, Option<u32>)>) -> bool {
+    let (Some((a, a_part)), Some((b, b_part))) = (a, b) else {
+        return true;
+    };
+    a == b && a_part.zip(b_part).is_none_or(|(a, b)| a == b)
+}
+
+/// The critical errors of one device since the monitor was made.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct XidCounts {
+    /// The device's UUID.
+    pub uuid: String,
+    /// NVML's index of the device at its last error.
+    pub device_id: u32,
+    /// How many of each code, repeats included.
+    pub errors: XidErrors,
+}
+
+impl XidLog {
+    /// The errors of all devices that have had any, by UUID.
+    pub(super) fn by_device(&self) -> Vec<XidCounts> {
+        let state = self.lock();
+        let of_device = |(uuid, errors): (&String, &XidErrors)| XidCounts {
+            uuid: uuid.clone(),
+            device_id: state.numbers.get(uuid).copied().unwrap_or_default(),
+            errors: errors.clone(),
+        };
+        state.counts.iter().map(of_device).collect()
     }
 }
 
@@ -178,6 +229,7 @@ mod tests {
     fn line(xid: u64, pid: u32) -> KernelLine {
         KernelLine {
             pci: (0, 0x3b, 0),
+            mig: None,
             xid,
             pid: Some(pid),
             process: Some("python3".into()),
@@ -192,12 +244,18 @@ mod tests {
         for xid in [79, 31, 79] {
             log.record(event(xid), BUS);
         }
-        assert_eq!(log.counts("GPU-1"), XidErrors::from([(31, 1), (79, 2)]));
-        assert_eq!(log.counts("GPU-2"), XidErrors::new());
+        let counts = BTreeMap::from([("GPU-1".to_owned(), XidErrors::from([(31, 1), (79, 2)]))]);
+        assert_eq!(log.all_counts(), counts);
+        let all = XidCounts {
+            uuid: "GPU-1".into(),
+            device_id: 0,
+            errors: counts["GPU-1"].clone(),
+        };
+        assert_eq!(log.by_device(), [all]);
         let codes: Vec<_> = log.take().events.iter().map(|event| event.xid).collect();
         assert_eq!(codes, [79, 31, 79]);
         assert_eq!(log.take(), XidEvents::default());
-        assert_eq!(log.counts("GPU-1"), XidErrors::from([(31, 1), (79, 2)]));
+        assert_eq!(log.all_counts(), counts);
     }
 
     #[test]
@@ -211,7 +269,7 @@ mod tests {
             (taken.events.len(), taken.dropped, taken.events[0].xid),
             (MOST_EVENTS, 3, 3)
         );
-        assert_eq!(log.counts("GPU-1").len(), MOST_EVENTS + 3);
+        assert_eq!(log.all_counts()["GPU-1"].len(), MOST_EVENTS + 3);
     }
 
     #[test]
@@ -233,5 +291,61 @@ mod tests {
             (events.len(), events[0].xid, events[0].pid),
             (1, 13, Some(9))
         );
+    }
+
+    #[test]
+    fn a_line_without_a_process_is_its_event_s_own() {
+        let log = XidLog::default();
+        let nobody = KernelLine {
+            pid: None,
+            process: None,
+            ..line(31, 0)
+        };
+        log.record(event(31), BUS);
+        log.record(event(31), BUS);
+        log.add_lines([nobody, line(31, 8)]);
+        let pids: Vec<_> = log.take().events.iter().map(|event| event.pid).collect();
+        assert_eq!(pids, [None, Some(8)]);
+    }
+
+    #[test]
+    fn lines_go_to_the_instances_that_they_name() {
+        let check = |events: &[Option<(u32, Option<u32>)>], lines: &[_], want: &[Option<u32>]| {
+            let log = XidLog::default();
+            // So that events wait for their lines.
+            log.add_lines([]);
+            for mig in events {
+                let event = XidEvent {
+                    mig: *mig,
+                    ..event(31)
+                };
+                log.record(event, BUS);
+            }
+            log.add_lines((1..).zip(lines).map(|(pid, mig)| KernelLine {
+                mig: *mig,
+                ..line(31, pid)
+            }));
+            let state = log.lock();
+            let pids: Vec<_> = state.waiting.iter().map(|it| it.event.pid).collect();
+            assert_eq!(pids, want, "{events:?} {lines:?}");
+        };
+        let (whole, third) = (None, Some((3, None)));
+        let part = |id, part| Some((id, Some(part)));
+        let swapped = [part(4, 0), part(3, 1), part(3, 0)];
+        check(
+            &[part(3, 0), part(3, 1), part(4, 0)],
+            &swapped,
+            &[Some(3), Some(2), Some(1)],
+        );
+        // The very instance comes before the first event that might be it.
+        check(&[whole, part(3, 0)], &[part(3, 0)], &[None, Some(1)]);
+        check(&[third, part(3, 0)], &[part(3, 0)], &[None, Some(1)]);
+        // Either side may know less.
+        check(&[whole], &[part(3, 0)], &[Some(1)]);
+        check(&[part(3, 0)], &[whole], &[Some(1)]);
+        check(&[part(3, 0)], &[third], &[Some(1)]);
+        check(&[third], &[part(3, 0)], &[Some(1)]);
+        check(&[part(3, 0)], &[part(4, 0), part(3, 1)], &[None]);
+        check(&[third], &[part(4, 0)], &[None]);
     }
 }

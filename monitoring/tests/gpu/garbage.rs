@@ -1,6 +1,6 @@
 //! What devices say that is no number or no text, and calls that fail.
 
-use monitoring::gpu::{GpuMetrics, Reading};
+use monitoring::gpu::{GpuError, GpuMetrics, Reading};
 
 use super::rig::{Sim, named};
 
@@ -14,7 +14,7 @@ fn all_bits_set_is_absent() {
     let rest = "[gpus.values]\nutilization_gpu = 4294967295\ntemperature = 4294967295\n\
                 power_usage_mw = 4294967295\nenergy_mj = -1\nclock_sm_mhz = 4294967295\n\
                 memory_temperature = 4294967295\npcie_replays = 4294967295\n\
-                ecc_corrected_volatile = -1\nencoder_utilization = 4294967295\n\
+                ecc_corrected_volatile_sram = -1\nencoder_utilization = 4294967295\n\
                 nvlink_tx_kib = -1\nthrottled_power_ns = -1\n";
     let metrics = read("h200", rest);
     assert_eq!(metrics.utilization, Reading::ABSENT);
@@ -27,12 +27,25 @@ fn all_bits_set_is_absent() {
     assert_eq!(metrics.pcie.replays, None);
     assert_eq!(metrics.encoder_utilization_ratio, None);
     assert_eq!(metrics.nvlink.transmitted_bytes, None);
-    let totals = metrics
-        .ecc_errors
-        .iter()
-        .filter(|it| it.location == "all")
-        .count();
-    assert_eq!(totals, 3);
+    let on_chip = |location| {
+        let errors = metrics.ecc_errors.iter();
+        errors.filter(|it| it.location == location).count()
+    };
+    // What is wrong once is no reason to count elsewhere.
+    assert_eq!(["sram", "l2_cache", "all"].map(on_chip), [3, 0, 0]);
+}
+
+#[test]
+fn more_devices_than_there_can_be_are_none() {
+    let sim = Sim::new(&"[[gpus]]\nmodel = \"l4\"\n".repeat(129));
+    let monitor = sim.builder().open();
+    let error = monitor
+        .and_then(|monitor| monitor.collect_all())
+        .unwrap_err();
+    assert!(
+        matches!(&error, GpuError::NoDriver(why) if why.contains("129")),
+        "{error}"
+    );
 }
 
 #[test]

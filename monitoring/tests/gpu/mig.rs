@@ -1,5 +1,7 @@
 //! MIG instances.
 
+use monitoring::gpu::MigInstance;
+
 use super::rig::{Sim, assert_close, poll_until};
 
 #[test]
@@ -67,4 +69,93 @@ fn instances_come_and_go() {
             (ids == want).then_some(())
         });
     }
+}
+
+const TWO: &str = "[[gpus.mig]]\ngpu_instance_id = 1\nuuid = \"MIG-a\"\n\
+    [gpus.mig.values]\nmemory_used = 1000\ngpm_sm = 25.0\n\
+    [[gpus.mig]]\ngpu_instance_id = 2\nuuid = \"MIG-b\"\n\
+    [gpus.mig.values]\nmemory_used = 2000\ngpm_sm = 50.0\n";
+
+/// What must never be mixed up.
+fn check_two(instances: &[MigInstance]) {
+    for instance in instances {
+        let identity = &instance.identity;
+        let used = instance.memory.map(|memory| memory.used_bytes);
+        match identity.uuid.as_str() {
+            "MIG-a" => assert_eq!((identity.gpu_instance_id, used), (1, Some(1000))),
+            "MIG-b" => assert_eq!((identity.gpu_instance_id, used), (2, Some(2000))),
+            other => panic!("no instance is {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn instances_that_do_not_say_who_they_are() {
+    let gpu = "[[gpus]]\nmodel = \"h200\"\n";
+    for (call, error) in [
+        ("nvmlDeviceGetUUID", "INVALID_ARGUMENT"),
+        ("nvmlDeviceGetUUID", "NOT_FOUND"),
+        ("nvmlDeviceGetUUID", "GPU_NOT_FOUND"),
+        ("nvmlDeviceGetGpuInstanceId", "INVALID_ARGUMENT"),
+        ("nvmlDeviceGetComputeInstanceId", "UNKNOWN"),
+    ] {
+        let sim = Sim::new(&format!("{gpu}{TWO}"));
+        let monitor = sim.open();
+        let read = |what, count: usize| {
+            poll_until(what, || {
+                let device = monitor.device(0).unwrap();
+                check_two(&device.mig);
+                (device.mig.len() == count).then_some(())
+            });
+        };
+        read("both", 2);
+        let errors = format!("[gpus.errors]\n{call} = \"{error}\"\n");
+        sim.rewrite(&format!("{gpu}{errors}{TWO}"));
+        read("that they are unknown", 0);
+        sim.rewrite(&format!("{gpu}{TWO}"));
+        read("both again", 2);
+    }
+}
+
+#[test]
+fn numbers_are_given_to_other_instances() {
+    let gpu = "[[gpus]]\nmodel = \"h200\"\n[[gpus.mig]]\ngpu_instance_id = 3\n";
+    let one = |uuid: &str, sm: u32| {
+        format!("{gpu}uuid = \"{uuid}\"\n[gpus.mig.values]\ngpm_sm = {sm}.0\n")
+    };
+    let sim = Sim::new(&one("MIG-a", 20));
+    let monitor = sim.open();
+    let sampled = |uuid: &str| {
+        poll_until("a sample", || {
+            let mig = monitor.device(0).unwrap().mig;
+            let found = mig.into_iter().find(|it| it.identity.uuid == uuid)?;
+            found.activity.sm_ratio
+        })
+    };
+    assert_close("first", Some(sampled("MIG-a")), Some(0.2));
+    sim.rewrite(&one("MIG-b", 80));
+    assert_close("second", Some(sampled("MIG-b")), Some(0.8));
+}
+
+#[test]
+fn a_mode_changes_what_is_supported() {
+    let gpu = "[[gpus]]\nmodel = \"h200\"\n";
+    let errors = "[gpus.errors]\nnvmlDeviceGetTemperature = \"NOT_SUPPORTED\"\n\
+        nvmlDeviceGetMaxClockInfo = \"NOT_SUPPORTED\"\n";
+    let sim = Sim::new(&format!("{gpu}{errors}"));
+    let monitor = sim.open();
+    let metrics = monitor.device(0).unwrap();
+    assert_eq!(metrics.temperature.get(), None);
+    assert!(metrics.unsupported.contains(&"nvmlDeviceGetTemperature"));
+    sim.rewrite(&format!("{gpu}{TWO}"));
+    let metrics = poll_until("the new mode", || {
+        let metrics = monitor.device(0).unwrap();
+        (!metrics.mig.is_empty()).then_some(metrics)
+    });
+    assert!(metrics.temperature.get().is_some());
+    assert!(!metrics.unsupported.contains(&"nvmlDeviceGetTemperature"));
+    poll_until("what is read seldom", || {
+        let clocks = monitor.device(0).unwrap().clocks_max_hertz;
+        (clocks.len() == 4).then_some(())
+    });
 }

@@ -32,7 +32,7 @@ fn a_process_counts_for_each_of_its_instances() {
     let processes = Sim::new(script).open().device(0).unwrap().processes;
     let want = |gpu_instance, memory| GpuProcess {
         pid: 5,
-        mig: Some((gpu_instance, 0)),
+        mig: Some((gpu_instance, Some(0))),
         memory_bytes: Some(memory),
         sm_utilization_ratio: None,
     };
@@ -71,10 +71,44 @@ fn shares_are_of_the_processes_that_had_them() {
     let sampled = poll_until("a new sample", || {
         Some(shares(&monitor.device(0).unwrap())).filter(|shares| shares[0].is_some())
     });
-    assert_eq!(sampled, [Some(0.4), Some(0.25), None, None]);
-    // Until there is a sample that was not seen, there is nothing new to say.
-    let none = poll_until("no new sample", || {
-        Some(shares(&monitor.device(0).unwrap())).filter(|shares| shares[0].is_none())
+    let idle = sampled[2];
+    assert_eq!(sampled, [Some(0.4), Some(0.25), idle, None]);
+    // Who is in no sample for long enough does nothing. What cannot be true says nothing.
+    let want = [Some(0.4), Some(0.25), Some(0.0), None];
+    poll_until("that it is idle", || {
+        let shares = shares(&monitor.device(0).unwrap());
+        assert!(shares[2].is_none_or(|share| share == 0.0));
+        assert_eq!(
+            (shares[0], shares[1], shares[3]),
+            (want[0], want[1], want[3])
+        );
+        shares[2]
     });
-    assert_eq!(none, [None; 4]);
+    sim.rewrite(&script.replace("sm_percent = 40\n", ""));
+    poll_until("that the other is idle as well", || {
+        let shares = shares(&monitor.device(0).unwrap());
+        (shares[0] == Some(0.0)).then_some(())
+    });
+}
+
+#[test]
+fn processes_that_share_by_a_service() {
+    let script = "[[gpus]]\nmodel = \"l4\"\n\
+        [[gpus.processes]]\npid = 1\nmemory_bytes = 100\n\
+        [[gpus.processes]]\npid = 2\nmemory_bytes = 200\nmps = true\n\
+        [[gpus.processes]]\npid = 2\nmemory_bytes = 200\n";
+    let processes = Sim::new(script).open().device(0).unwrap().processes;
+    let processes: Vec<_> = processes
+        .iter()
+        .map(|it| (it.pid, it.memory_bytes))
+        .collect();
+    assert_eq!(processes, [(1, Some(100)), (2, Some(200))]);
+}
+
+#[test]
+fn a_process_in_no_compute_instance() {
+    let script = "[[gpus]]\nmodel = \"h200\"\n[[gpus.mig]]\ngpu_instance_id = 1\n\
+        [[gpus.processes]]\npid = 5\nmemory_bytes = 11\ngpu_instance_id = 1\n";
+    let processes = Sim::new(script).open().device(0).unwrap().processes;
+    assert_eq!(processes[0].mig, Some((1, None)));
 }

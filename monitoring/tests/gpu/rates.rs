@@ -1,5 +1,7 @@
 //! What is measured from one poll to the next.
 
+use std::time::Instant;
+
 use super::rig::{Sim, assert_close, poll_until};
 
 fn throughput(model: &str, values: &str) -> (Option<f64>, Option<f64>) {
@@ -28,19 +30,41 @@ fn samples_come_first() {
 
 #[test]
 fn counters_come_before_calls_that_block() {
-    let values = "pcie_tx_bytes = { start = 9000000000, per_second = 1000000000.0 }\n\
-                  pcie_rx_bytes = { start = 0, per_second = 250000000.0 }\n\
-                  pcie_tx_kb_per_second = 7\npcie_rx_kb_per_second = 7\n";
-    let (transmitted, received) = throughput("a100", values);
-    let near = |got: Option<f64>, want: f64| {
-        let got = got.unwrap();
-        assert!(
-            (got - want).abs() < want * 0.2,
-            "{got} instead of about {want}"
-        );
-    };
-    near(transmitted, 1e9);
-    near(received, 2.5e8);
+    const RATES: [f64; 2] = [1e9, 2.5e8];
+    let [sent, received] = RATES;
+    let sim = Sim::new(&format!(
+        "[[gpus]]\nmodel = \"a100\"\n[gpus.values]\n\
+         pcie_tx_bytes = {{ start = 9000000000, per_second = {sent:?} }}\n\
+         pcie_rx_bytes = {{ start = 0, per_second = {received:?} }}\n\
+         pcie_tx_kb_per_second = 7\npcie_rx_kb_per_second = 7\n"
+    ));
+    let begun = Instant::now();
+    let monitor = sim.open();
+    // The call that the monitor read the counters in, and what it made of them. It makes rates of
+    // readings that are far enough apart; after the others it has the last rates still.
+    let mut before = (begun, Instant::now());
+    let mut last = None;
+    poll_until("readings quick enough to judge a rate by", || {
+        let begun = Instant::now();
+        let pcie = monitor.device(0).unwrap().pcie;
+        let now = (begun, Instant::now());
+        let sent = pcie.transmitted_bytes_per_second;
+        let rates = sent.zip(pcie.received_bytes_per_second);
+        if rates == last {
+            return None;
+        }
+        last = rates;
+        let (then, now) = (std::mem::replace(&mut before, now), now);
+        // The counters were read at some moment of each call, however long that took.
+        let shortest = (now.0 - then.1).as_secs_f64();
+        let longest = (now.1 - then.0).as_secs_f64();
+        let rates = rates.expect("once there is a rate, there always is");
+        for (got, rate) in [rates.0, rates.1].into_iter().zip(RATES) {
+            let range = rate * shortest / longest..=rate * longest / shortest;
+            assert!(range.contains(&got), "{got} is not in {range:?}");
+        }
+        (shortest / longest > 0.9).then_some(())
+    });
 }
 
 #[test]
@@ -55,15 +79,11 @@ fn calls_that_block_come_last() {
 #[test]
 fn activity_is_there_from_the_second_poll_on() {
     let sim = Sim::new("[[gpus]]\nmodel = \"h200\"\n[gpus.values]\ngpm_sm = 30.0\n");
-    let monitor = sim.builder().poll();
-    let first = poll_until("a poll", || monitor.latest().ok());
-    if first.number == 1 {
-        assert_eq!(first.devices[&0].activity.sm_ratio, None);
-    }
-    let ratio = poll_until("a sample", || {
-        let poll = monitor.latest().unwrap();
-        poll.devices[&0].activity.sm_ratio
-    });
+    let monitor = sim.open();
+    let first = monitor.latest().unwrap();
+    assert_eq!(first.number, 1);
+    assert_eq!(first.devices[&0].activity.sm_ratio, None);
+    let ratio = poll_until("a sample", || monitor.device(0).unwrap().activity.sm_ratio);
     assert_close("ratio", Some(ratio), Some(0.3));
 }
 

@@ -31,7 +31,7 @@ fn uuids(poll: &Poll) -> Vec<&str> {
 fn no_library() {
     let sim = Sim::absent();
     assert!(matches!(sim.builder().open(), Err(GpuError::NoLibrary(_))));
-    let monitor = sim.builder().poll();
+    let monitor = sim.builder().poll().unwrap();
     poll_error(&monitor, "no library", |error| {
         matches!(error, GpuError::NoLibrary(_))
     });
@@ -54,7 +54,7 @@ fn a_file_that_is_no_library() {
 fn a_driver_that_comes_goes_and_comes() {
     let sim = Sim::new(UNLOADED);
     assert!(matches!(sim.builder().open(), Err(GpuError::NoDriver(_))));
-    let monitor = sim.builder().poll();
+    let monitor = sim.builder().poll().unwrap();
     poll_error(&monitor, "no driver", |error| {
         matches!(error, GpuError::NoDriver(_))
     });
@@ -75,7 +75,7 @@ fn retries_keep_their_interval() {
     let sim = Sim::new(UNLOADED);
     let interval = Duration::from_millis(500);
     let begun = Instant::now();
-    let monitor = sim.builder().retry_interval(interval).poll();
+    let monitor = sim.builder().retry_interval(interval).poll().unwrap();
     poll_error(&monitor, "no driver", |error| {
         matches!(error, GpuError::NoDriver(_))
     });
@@ -104,7 +104,7 @@ fn a_driver_that_is_gone_is_looked_for_when_somebody_asks() {
 fn a_replaced_library_is_loaded() {
     let with = |version: &str| format!("driver_version = \"{version}\"\n{TWO}");
     let sim = Sim::new(&with("570.1"));
-    let monitor = sim.builder().poll();
+    let monitor = sim.builder().poll().unwrap();
     let version = |poll: &Poll| poll.devices[&0].identity.driver_version.clone();
     let poll = poll_latest(&monitor, "the first", |poll| poll.devices.len() == 2);
     assert_eq!(version(&poll), "570.1");
@@ -161,10 +161,39 @@ fn fields_of_newer_drivers() {
 }
 
 #[test]
+fn versions_that_come_late() {
+    let gpu = "[[gpus]]\nmodel = \"h200\"\n[gpus.values]\nthrottled_sw_thermal_ns = 1500000000\n";
+    let script = |errors: &str| format!("driver_version = \"590.1\"\n{errors}{gpu}");
+    let sim = Sim::new(&script(
+        "[errors]\nnvmlSystemGetDriverVersion = \"UNKNOWN\"\n\
+         nvmlSystemGetCudaDriverVersion_v2 = \"UNKNOWN\"\n",
+    ));
+    let monitor = sim.open();
+    let read = || {
+        let metrics = monitor.device(0).unwrap();
+        let mut reasons = metrics.throttle_reasons.into_iter();
+        let slowdown = reasons.find(|it| it.reason == "sw_thermal_slowdown");
+        (metrics.identity, slowdown.unwrap().seconds)
+    };
+    let (identity, seconds) = read();
+    assert_eq!(identity.driver_version, "");
+    assert_eq!(identity.cuda_version, "");
+    // What the driver has under the old number is something else.
+    assert_eq!(seconds, None);
+    sim.rewrite(&script(""));
+    let (identity, seconds) = poll_until("the versions", || {
+        Some(read()).filter(|(identity, _)| !identity.driver_version.is_empty())
+    });
+    assert_eq!(identity.driver_version, "590.1");
+    assert_eq!(identity.cuda_version, "12.8");
+    assert_eq!(seconds, Some(1.5));
+}
+
+#[test]
 fn a_lost_device_ends_and_comes_back_alone() {
     let lost = "[[gpus]]\nmodel = \"l4\"\n[[gpus]]\nmodel = \"l4\"\nlost = true\n";
     let sim = Sim::new(TWO);
-    let monitor = sim.builder().poll();
+    let monitor = sim.builder().poll().unwrap();
     let before = poll_latest(&monitor, "both", |poll| poll.devices.len() == 2);
     sim.rewrite(lost);
     let poll = poll_latest(&monitor, "one is lost", |poll| poll.lost.len() == 1);
@@ -197,7 +226,11 @@ fn a_device_that_answers_nothing_is_lost() {
         format!("[[gpus]]\nmodel = \"l4\"\n[gpus.errors]\n{errors}[[gpus]]\nmodel = \"l4\"\n")
     };
     let sim = Sim::new(&script(""));
-    let monitor = sim.builder().retry_interval(Duration::from_hours(1)).poll();
+    let monitor = sim
+        .builder()
+        .retry_interval(Duration::from_hours(1))
+        .poll()
+        .unwrap();
     poll_latest(&monitor, "both", |poll| poll.devices.len() == 2);
     sim.rewrite(&script(&calls.concat()));
     let poll = poll_latest(&monitor, "one is lost", |poll| poll.lost.len() == 1);
@@ -207,9 +240,10 @@ fn a_device_that_answers_nothing_is_lost() {
 }
 
 /// Calls that the monitor makes for each poll of such a device.
-const DEVICE_CALLS: [&str; 22] = [
+const DEVICE_CALLS: [&str; 23] = [
     "nvmlDeviceGetFieldValues",
     "nvmlDeviceGetUtilizationRates",
+    "nvmlDeviceGetMPSComputeRunningProcesses_v3",
     "nvmlDeviceGetEncoderUtilization",
     "nvmlDeviceGetDecoderUtilization",
     "nvmlDeviceGetTemperature",
@@ -237,7 +271,7 @@ fn a_removed_device_comes_back() {
     let removed =
         "[[gpus]]\nmodel = \"l4\"\nabsent = true\n[[gpus]]\nmodel = \"l4\"\nlost = true\n";
     let sim = Sim::new(TWO);
-    let monitor = sim.builder().poll();
+    let monitor = sim.builder().poll().unwrap();
     let before = poll_latest(&monitor, "both", |poll| poll.devices.len() == 2);
     // Something is lost, and at the next initialisation the other is not there any more.
     sim.rewrite(removed);

@@ -1,7 +1,5 @@
 //! Critical errors of the driver.
 
-use std::collections::BTreeMap;
-
 use monitoring::gpu::{GpuMonitor, XidErrors, XidEvent};
 
 use super::rig::{Sim, poll_until};
@@ -20,7 +18,7 @@ fn poll_counts(monitor: &GpuMonitor, want: &[(u64, u64)]) {
         (device.xid_errors == want).then_some(())
     });
     let none = monitor.latest().unwrap().devices[&0].xid_errors.clone();
-    assert_eq!(none, BTreeMap::new(), "the other device had none");
+    assert_eq!(none, XidErrors::new(), "the other device had none");
 }
 
 fn poll_events(monitor: &GpuMonitor, count: usize) -> Vec<XidEvent> {
@@ -37,7 +35,7 @@ fn poll_events(monitor: &GpuMonitor, count: usize) -> Vec<XidEvent> {
 #[test]
 fn repeats_count_each() {
     let sim = Sim::new(&script(&[]));
-    let monitor = sim.builder().poll();
+    let monitor = sim.builder().poll().unwrap();
     poll_until("a poll", || monitor.latest().ok());
     sim.rewrite(&script(&[79, 31, 79]));
     poll_counts(&monitor, &[(31, 1), (79, 2)]);
@@ -57,32 +55,46 @@ fn repeats_count_each() {
 
 #[test]
 fn counts_outlive_the_driver() {
-    let sim = Sim::new(&script(&[79]));
-    let monitor = sim.builder().poll();
+    let sim = Sim::new(&script(&[]));
+    let monitor = sim.builder().poll().unwrap();
+    poll_until("a poll", || monitor.latest().ok());
+    sim.rewrite(&script(&[79]));
     poll_counts(&monitor, &[(79, 1)]);
     sim.rewrite(&format!("driver_loaded = false\n{}", script(&[79])));
     poll_until("the driver is gone", || monitor.latest().err());
+    sim.rewrite(&script(&[79]));
+    poll_counts(&monitor, &[(79, 1)]);
     sim.rewrite(&script(&[79, 31]));
     poll_counts(&monitor, &[(31, 1), (79, 1)]);
 }
 
 #[test]
 fn events_name_the_instance() {
-    let script = "[[gpus]]\nmodel = \"h200\"\n[[gpus.mig]]\ngpu_instance_id = 3\n\
-                  [[gpus.xids]]\ncode = 94\ngpu_instance_id = 3\ncompute_instance_id = 0\n\
-                  [[gpus.xids]]\ncode = 95\ngpu_instance_id = 3\n";
-    let sim = Sim::new(script);
-    let monitor = sim.builder().poll();
+    let gpu = "[[gpus]]\nmodel = \"h200\"\n[[gpus.mig]]\ngpu_instance_id = 3\n";
+    let sim = Sim::new(gpu);
+    let monitor = sim.builder().poll().unwrap();
+    poll_until("a poll", || monitor.latest().ok());
+    sim.rewrite(&format!(
+        "{gpu}[[gpus.xids]]\ncode = 94\ngpu_instance_id = 3\ncompute_instance_id = 0\n\
+         [[gpus.xids]]\ncode = 95\ngpu_instance_id = 3\n"
+    ));
     let events = poll_events(&monitor, 2);
     assert_eq!((events[0].xid, events[0].mig), (94, Some((3, Some(0)))));
     assert_eq!((events[1].xid, events[1].mig), (95, Some((3, None))));
 }
 
 #[test]
-fn devices_without_events_are_read_all_the_same() {
-    let script = "[[gpus]]\nmodel = \"l4\"\n[gpus.errors]\n\
-                  nvmlDeviceRegisterEvents = \"NOT_SUPPORTED\"\n[[gpus.xids]]\ncode = 79\n";
-    let sim = Sim::new(script);
-    let monitor = sim.open();
-    assert_eq!(monitor.device(0).unwrap().xid_errors, XidErrors::new());
+fn a_device_without_events_keeps_none_from_the_others() {
+    let script = |xids: &str| {
+        format!(
+            "[[gpus]]\nmodel = \"l4\"\n{xids}[gpus.errors]\n\
+             nvmlDeviceRegisterEvents = \"NOT_SUPPORTED\"\n[[gpus]]\nmodel = \"l4\"\n{xids}"
+        )
+    };
+    let sim = Sim::new(&script(""));
+    let monitor = sim.builder().poll().unwrap();
+    poll_until("a poll", || monitor.latest().ok());
+    sim.rewrite(&script("[[gpus.xids]]\ncode = 79\n"));
+    poll_counts(&monitor, &[(79, 1)]);
+    assert_eq!(poll_events(&monitor, 1)[0].device_id, 1);
 }

@@ -1,4 +1,4 @@
-//! The columns of `nvidia-smi`, and the monitor's readings beside them.
+//! The columns of `nvidia-smi`, how it writes numbers, and the monitor's readings beside them.
 //!
 //! Knows nothing of how either is asked.
 
@@ -106,7 +106,7 @@ pub(crate) const STEADY: [Column; 16] = [
 ];
 
 /// What changes: near what was read a moment before or after.
-pub(crate) const CHANGING: [Column; 13] = [
+pub(crate) const CHANGING: [Column; 15] = [
     ("temperature.gpu", |gpu| gpu.temperature.get(), 0.0, 3.0),
     (
         "temperature.memory",
@@ -170,26 +170,82 @@ pub(crate) const CHANGING: [Column; 13] = [
         0.3,
         100.0,
     ),
+    (
+        "pcie.link.gen.current",
+        |gpu| gpu.pcie.link_generation.map(f64::from),
+        0.0,
+        0.0,
+    ),
+    ("clocks_event_reasons.active", active_reasons, 0.0, 0.0),
 ];
+
+/// NVML's bits of the reasons.
+const REASONS: [(&str, u32); 9] = [
+    ("gpu_idle", 0x1),
+    ("applications_clocks_setting", 0x2),
+    ("sw_power_cap", 0x4),
+    ("hw_slowdown", 0x8),
+    ("sync_boost", 0x10),
+    ("sw_thermal_slowdown", 0x20),
+    ("hw_thermal_slowdown", 0x40),
+    ("hw_power_brake_slowdown", 0x80),
+    ("display_clock_setting", 0x100),
+];
+
+/// What `nvidia-smi` has beside its columns of GPUs, and the monitor's name for it.
+pub(crate) const REMAPPED_ROWS: [(&str, &str); 4] = [
+    ("remapped_rows.correctable", "correctable"),
+    ("remapped_rows.uncorrectable", "uncorrectable"),
+    ("remapped_rows.pending", "pending"),
+    ("remapped_rows.failure", "failure"),
+];
+
+/// A number of `nvidia-smi`, or nothing where it says that there is none.
+pub(crate) fn number(cell: &str) -> Option<f64> {
+    match cell {
+        "Yes" => Some(1.0),
+        "No" => Some(0.0),
+        _ => match cell.strip_prefix("0x") {
+            Some(bits) => u32::from_str_radix(bits, 16).ok().map(f64::from),
+            None => cell.parse().ok(),
+        },
+    }
+}
+
+/// The reasons that hold, as the driver has them. Nothing where it tells of none.
+fn active_reasons(gpu: &GpuMetrics) -> Option<f64> {
+    let told = gpu.throttle_reasons.iter();
+    let told = told.filter_map(|it| it.active.map(|active| (it.reason, active)));
+    let bit = |name| REASONS.iter().find(|(reason, _)| *reason == name);
+    let bits = told.map(|(reason, active)| match bit(reason) {
+        Some((_, bit)) => u32::from(active) * bit,
+        None => panic!("the driver has no bit for {reason}"),
+    });
+    bits.reduce(|all, bit| all | bit).map(f64::from)
+}
 
 fn megahertz(clocks: &[Named<f64>], name: &str) -> Option<f64> {
     let found = clocks.iter().find(|clock| clock.name == name);
     found.map(|clock| clock.value / 1e6)
 }
 
-fn count(counts: &[Named<u64>], name: &str) -> Option<f64> {
+/// The errors of all locations, or of `all` where the device tells only that.
+fn ecc(gpu: &GpuMetrics, kind: &str, scope: &str) -> Option<f64> {
+    let errors = gpu.ecc_errors.iter();
+    let errors = errors.filter(|it| (it.kind, it.scope) == (kind, scope));
+    let all = errors.clone().find(|it| it.location == "all");
+    let counts = errors.map(|it| it.count);
+    let sum = all
+        .map(|it| it.count)
+        .or_else(|| counts.reduce(|a, b| a + b));
+    sum.map(|count| count as f64)
+}
+
+pub(crate) fn count(counts: &[Named<u64>], name: &str) -> Option<f64> {
     counts
         .iter()
         .find(|it| it.name == name)
         .map(|it| it.value as f64)
-}
-
-fn ecc(gpu: &GpuMetrics, kind: &str, scope: &str) -> Option<f64> {
-    let of = |location: &str| {
-        let mut errors = gpu.ecc_errors.iter();
-        errors.find(|it| (it.kind, it.scope, it.location) == (kind, scope, location))
-    };
-    of("all").map(|errors| errors.count as f64)
 }
 
 pub(crate) fn throttled_microseconds(gpu: &GpuMetrics, reason: &str) -> Option<f64> {

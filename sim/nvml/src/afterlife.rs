@@ -1,13 +1,12 @@
 //! What outlives the library in its process.
 //!
 //! A program may unload the library and load it again, as it does when the driver is replaced.
-//! What it simulates has gone on meanwhile: counters have not begun anew, and events that were
-//! delivered are not delivered again. So this is kept in memory that belongs to the process: a
-//! file without a name, found again by what it is called among the process's open files. Another
-//! file of the library is another driver, with counters of its own.
+//! What it simulates has gone on meanwhile: counters have not begun anew, and what has happened
+//! does not happen again. So the time when it all began is kept in memory that belongs to the
+//! process: a file without a name, found again by what it is called among the process's open files.
+//! Another file of the library is another driver, with counters of its own.
 
 use std::{
-    collections::HashMap,
     ffi::CString,
     fs,
     os::unix::fs::MetadataExt as _,
@@ -26,8 +25,6 @@ const FILES: &str = "/proc/self/fd";
 struct Kept {
     /// When the script was first read.
     first_ns: Option<u64>,
-    /// By place in the script; TOML wants texts for keys.
-    delivered: HashMap<String, Vec<u64>>,
 }
 
 struct Afterlife {
@@ -46,25 +43,6 @@ pub(crate) fn first_ns() -> u64 {
     afterlife.kept.first_ns = Some(now);
     afterlife.write();
     now
-}
-
-/// What was delivered of a GPU's events.
-pub(crate) fn delivered(gpu: usize) -> Vec<u64> {
-    let afterlife = open();
-    let delivered = afterlife.kept.delivered.get(&gpu.to_string());
-    delivered.cloned().unwrap_or_default()
-}
-
-/// An event of a GPU was delivered so often.
-pub(crate) fn deliver(gpu: usize, entry: usize, count: u64) {
-    let mut afterlife = open();
-    let delivered = &mut afterlife.kept.delivered;
-    let delivered = delivered.entry(gpu.to_string()).or_default();
-    delivered.resize(delivered.len().max(entry + 1), 0);
-    if delivered[entry] < count {
-        delivered[entry] = count;
-        afterlife.write();
-    }
 }
 
 impl Afterlife {

@@ -1,7 +1,7 @@
 //! Which XID events each event set has still to get.
 //!
-//! An event goes to each set that waits for it, once. What was delivered to any set is not
-//! delivered to sets that are made later.
+//! An event goes to each set that waits for it, once. What happened before a GPU was registered
+//! with a set is not delivered to that set: NVML keeps nothing for sets that are made later.
 
 use std::{
     collections::HashMap,
@@ -10,7 +10,7 @@ use std::{
 
 use crate::{
     abi::{Answer, Code},
-    afterlife, library,
+    library,
     script::{Script, Xid},
     values::Number,
 };
@@ -55,15 +55,8 @@ pub(crate) fn register(set: usize, gpu: usize, types: u64) -> Answer {
     let script = library::script()?;
     let seconds = library::seconds();
     let mut sets = sets();
-    let mut start = afterlife::delivered(gpu);
-    // What comes again and again comes from now on; the rest waits for whoever registers first.
     let xids = script.gpus.get(gpu).map_or(&[][..], |gpu| &gpu.xids);
-    start.resize(start.len().max(xids.len()), 0);
-    for (delivered, xid) in start.iter_mut().zip(xids) {
-        if xid.every_seconds.is_some() {
-            *delivered = due(xid, seconds);
-        }
-    }
+    let start = xids.iter().map(|xid| due(xid, seconds)).collect();
     let cursors = sets.open.get_mut(&set).ok_or(Code::INVALID_ARGUMENT)?;
     if types & XID != 0 {
         cursors.entry(gpu).or_insert(start);
@@ -75,25 +68,19 @@ pub(crate) fn register(set: usize, gpu: usize, types: u64) -> Answer {
 pub(crate) fn next(set: usize, script: &Script, seconds: f64) -> Answer<Option<(usize, Xid)>> {
     let mut sets = sets();
     let cursors = sets.open.get_mut(&set).ok_or(Code::INVALID_ARGUMENT)?;
-    let mut found = None;
     for (place, gpu) in script.gpus.iter().enumerate() {
         let Some(delivered) = cursors.get_mut(&place) else {
             continue;
         };
         delivered.resize(delivered.len().max(gpu.xids.len()), 0);
-        let mut entries = delivered.iter_mut().zip(&gpu.xids).enumerate();
-        let next = entries.find(|(_, (count, xid))| **count < due(xid, seconds));
-        if let Some((entry, (count, xid))) = next {
+        let mut entries = delivered.iter_mut().zip(&gpu.xids);
+        let next = entries.find(|(count, xid)| **count < due(xid, seconds));
+        if let Some((count, xid)) = next {
             *count += 1;
-            found = Some((place, entry, *count, xid.clone()));
-            break;
+            return Ok(Some((place, xid.clone())));
         }
     }
-    let Some((gpu, entry, count, xid)) = found else {
-        return Ok(None);
-    };
-    afterlife::deliver(gpu, entry, count);
-    Ok(Some((gpu, xid)))
+    Ok(None)
 }
 
 /// How often an entry has happened so long after the script was first read.

@@ -36,8 +36,9 @@ const MARKER: &str = "guest: tests ended with status ";
 /// Longest life of a guest. It boots in some seconds; the rest is for the tests.
 const LIMIT: Duration = Duration::from_mins(20);
 
-/// Memory beside what the initial file system takes, in MiB.
-const MEMORY_MIB: u64 = 1024;
+/// Memory beside what the initial file system takes, in MiB. Files may take half of all memory, and
+/// some tests make hundreds of copies of the shell.
+const MEMORY_MIB: u64 = 2048;
 
 /// Where the guest is packed, relative to the workspace.
 const FOLDER: &str = "target/guest";

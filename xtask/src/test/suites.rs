@@ -45,6 +45,13 @@ pub(super) fn kernel(root: &Path, filter: &[String]) -> Result<Outcome> {
     results(test.args(["--", "--test-threads=1"]).args(filter))
 }
 
+/// What needs a GPU and its driver.
+pub(super) fn gpu(root: &Path) -> Result<Outcome> {
+    let arguments = ["--package", "monitoring", "--features", "gpu_required"];
+    let mut test = cargo_test(root, &arguments)?;
+    results(test.args(["--test", "gpu_required"]))
+}
+
 fn results(test: &mut Command) -> Result<Outcome> {
     Ok(Totals::of_run(&tee(LIMIT, test)?))
 }
@@ -65,7 +72,8 @@ fn cargo_test(root: &Path, arguments: &[&str]) -> Result<Command> {
     Ok(test)
 }
 
-/// The integration tests of the workspace's default members, by name.
+/// The integration tests of the workspace's default members, by name, without those that need a
+/// feature: what the feature stands for, such as a GPU, is not on every machine.
 fn integration_tests(root: &Path) -> Result<Vec<String>> {
     let arguments = ["metadata", "--no-deps", "--format-version=1"];
     let metadata = read(&mut command(root, "cargo", &arguments))?;
@@ -86,7 +94,8 @@ fn names(metadata: &Value) -> Result<Vec<String>> {
             continue;
         }
         for target in list(&package["targets"])? {
-            if list(&target["kind"])?.contains(&"test".into()) {
+            let needs_feature = target["required-features"].is_array();
+            if list(&target["kind"])?.contains(&"test".into()) && !needs_feature {
                 names.push(
                     target["name"]
                         .as_str()
@@ -110,10 +119,12 @@ mod tests {
     #[test]
     fn names_the_integration_tests_of_default_members() {
         let target = |kind: &str, name: &str| json!({ "kind": [kind], "name": name });
+        let mut needy = target("test", "needy");
+        needy["required-features"] = json!(["a_gpu"]);
         let metadata = json!({
             "workspace_default_members": ["a", "b"],
             "packages": [
-                { "id": "a", "targets": [target("lib", "a"), target("test", "second")] },
+                { "id": "a", "targets": [target("lib", "a"), target("test", "second"), needy] },
                 { "id": "b", "targets": [target("test", "first"), target("test", "second")] },
                 { "id": "elsewhere", "targets": [target("test", "third")] },
             ],

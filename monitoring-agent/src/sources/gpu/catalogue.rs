@@ -9,6 +9,12 @@ pub(super) const INFO: Metric = Metric::gauge(
      Always 1.",
 );
 
+pub(super) const LOST: Metric = Metric::gauge(
+    "gpu_lost",
+    "Whether the GPU has answered before, or is known to the driver, and does not answer now: 1 or \
+     0. While it is 1, the GPU has no metrics but this and gpu_xid_errors_total.",
+);
+
 pub(super) const UTILIZATION: Metric = Metric::gauge(
     "gpu_utilization_ratio",
     "Share of the driver's last sample period (1/6 s to 1 s, by product) in which at least one \
@@ -89,13 +95,14 @@ pub(super) const THROTTLE_SECONDS: Metric = Metric::counter(
 pub(super) const ECC_ERRORS: Metric = Metric::counter(
     "gpu_ecc_errors_total",
     "Memory errors that ECC found, corrected or uncorrected: since the driver was loaded \
-     (volatile), in the life of the GPU (aggregate). Location all is the sum, where the driver \
-     tells no more.",
+     (volatile), in the life of the GPU (aggregate). Location sram is all memory \
+     on the chip; its parts are there only where it is not, and all only where there is no other.",
 );
 pub(super) const REMAPPED_ROWS: Metric = Metric::gauge(
     "gpu_remapped_rows",
     "Rows of device memory that were remapped after correctable or uncorrectable errors; and 1 or \
-     0: whether a remapping waits for a reset (pending), whether one has failed (failure).",
+     0: whether a remapping waits for a reset (pending), whether one has failed (failure). Not to \
+     be summed over kind.",
 );
 pub(super) const RETIRED_PAGES: Metric = Metric::gauge(
     "gpu_retired_pages",
@@ -103,8 +110,8 @@ pub(super) const RETIRED_PAGES: Metric = Metric::gauge(
 );
 pub(super) const XID_ERRORS: Metric = Metric::counter(
     "gpu_xid_errors_total",
-    "Critical errors that the driver reported, by XID code, repeats included, since the agent \
-     began to watch this GPU.",
+    "Critical errors that the driver reported, by XID code, repeats included, since the source \
+     started. Also of GPUs that are lost. A code appears with its first error.",
 );
 
 pub(super) const PCIE: Metric = Metric::gauge(
@@ -128,7 +135,8 @@ pub(super) const NVLINK: Metric = Metric::counter(
 );
 pub(super) const NVLINK_ERRORS: Metric = Metric::counter(
     "gpu_nvlink_errors_total",
-    "Errors of all NVLinks of the GPU. Links correct most kinds by themselves.",
+    "Errors of all NVLinks of the GPU, by kind: replay, recovery, crc_flit, crc_data. Links correct \
+     most by themselves.",
 );
 pub(super) const NVLINK_RATE: Metric = Metric::gauge(
     "gpu_nvlink_bytes_per_second",
@@ -177,7 +185,8 @@ pub(super) mod processes {
     pub(in super::super) const SM_UTILIZATION: Metric = Metric::gauge(
         "gpu_process_sm_utilization_ratio",
         "Share of the multiprocessors' time that the agent's processes had since the poll before, \
-         by the driver's samples; other is the rest of the node. Absent on GPUs with MIG.",
+         by the driver's samples, 0 if they were idle; other is the rest of the node. Absent on \
+         GPUs with MIG.",
     );
 }
 
@@ -191,20 +200,21 @@ pub(super) mod mig {
     );
     pub(in super::super) const MEMORY_USED: Metric = Metric::gauge(
         "gpu_mig_memory_used_bytes",
-        "Memory of the MIG instance in use by programs. Compute instances of one GPU instance \
-         share their memory.",
+        "Memory of the GPU instance that this MIG instance is part of in use by programs. Compute \
+         instances of one GPU instance share it.",
     );
     pub(in super::super) const MEMORY_FREE: Metric = Metric::gauge(
         "gpu_mig_memory_free_bytes",
-        "Memory of the MIG instance that is not in use.",
+        "Memory of the GPU instance that this MIG instance is part of that is not in use.",
     );
     pub(in super::super) const MEMORY_RESERVED: Metric = Metric::gauge(
         "gpu_mig_memory_reserved_bytes",
-        "Memory of the MIG instance that the driver keeps for itself.",
+        "Memory of the GPU instance that this MIG instance is part of that the driver keeps for \
+         itself.",
     );
     pub(in super::super) const MEMORY_TOTAL: Metric = Metric::gauge(
         "gpu_mig_memory_total_bytes",
-        "Memory of the MIG instance in all.",
+        "Memory of the GPU instance that this MIG instance is part of in all.",
     );
     pub(in super::super) const MULTIPROCESSORS: Metric = Metric::gauge(
         "gpu_mig_multiprocessors",
@@ -212,24 +222,27 @@ pub(super) mod mig {
     );
     pub(in super::super) const GRAPHICS_ACTIVITY: Metric = Metric::gauge(
         "gpu_mig_graphics_activity_ratio",
-        "Share of the time since the poll before in which any engine of the MIG instance was busy.",
+        "Share of the time since the poll before in which any engine of the GPU instance that this \
+         MIG instance is part of was busy.",
     );
     pub(in super::super) const SM_ACTIVITY: Metric = Metric::gauge(
         "gpu_mig_sm_activity_ratio",
-        "Share of the time since the poll before in which a multiprocessor of the MIG instance had \
-         at least one warp, as the mean over all of them.",
+        "Share of the time since the poll before in which a multiprocessor of the GPU instance that \
+         this MIG instance is part of had at least one warp, as the mean over all of them.",
     );
     pub(in super::super) const SM_OCCUPANCY: Metric = Metric::gauge(
         "gpu_mig_sm_occupancy_ratio",
-        "Warps on the MIG instance's multiprocessors as a share of the most there can be, as the \
-         mean since the poll before.",
+        "Warps on the multiprocessors of the GPU instance that this MIG instance is part of as a \
+         share of the most there can be, as the mean since the poll before.",
     );
     pub(in super::super) const TENSOR_ACTIVITY: Metric = Metric::gauge(
         "gpu_mig_tensor_activity_ratio",
-        "Share of the time since the poll before in which the MIG instance's tensor cores worked.",
+        "Share of the time since the poll before in which the tensor cores of the GPU instance that \
+         this MIG instance is part of worked.",
     );
     pub(in super::super) const DRAM_ACTIVITY: Metric = Metric::gauge(
         "gpu_mig_dram_activity_ratio",
-        "Share of the MIG instance's memory bandwidth that was used since the poll before.",
+        "Share of the memory bandwidth of the GPU instance that this MIG instance is part of that \
+         was used since the poll before.",
     );
 }

@@ -100,10 +100,6 @@ fn errors(gpu: &GpuMetrics, rows: &mut Rows<'_>) {
     for Named { name, value } in &gpu.retired_pages {
         rows.put_with(&metrics::RETIRED_PAGES, &[("cause", name)], *value as f64);
     }
-    for (code, count) in &gpu.xid_errors {
-        let label = [("xid", &*code.to_string())];
-        rows.put_with(&metrics::XID_ERRORS, &label, *count as f64);
-    }
 }
 
 fn links(gpu: &GpuMetrics, rows: &mut Rows<'_>) {

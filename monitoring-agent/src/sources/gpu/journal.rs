@@ -2,12 +2,15 @@
 //!
 //! Each is said once. Knows no metric.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Instant,
+};
 
 use monitoring::gpu::{GpuMetrics, Poll};
 use tracing::{info, warn};
 
-use super::{REASON_LENGTH, text};
+use super::{REASON_LENGTH, limit::Limit, text};
 use crate::printable::printable;
 
 /// Most devices that are remembered. More than fit into a node, so that only a node that keeps
@@ -23,6 +26,7 @@ pub(super) struct Journal {
     devices: Vec<Device>,
     /// The number of the last poll that was looked at.
     poll: u64,
+    lines: Limit,
 }
 
 /// A GPU that answered once, or should have.
@@ -33,18 +37,23 @@ struct Device {
     uuid: String,
     /// Readings that it was said not to support.
     unsupported: BTreeSet<&'static str>,
-    /// Whether it was said to be lost.
-    lost: bool,
+    /// Why it is lost, if it is.
+    lost: Option<String>,
 }
 
 impl Journal {
-    /// Says what is new in a poll.
-    pub(super) fn look_at(&mut self, poll: &Poll) {
+    /// Says what is new in a poll. A GPU that comes and goes all the time does not flood the log.
+    pub(super) fn look_at(&mut self, poll: &Poll, now: Instant) {
         if std::mem::replace(&mut self.poll, poll.number) == poll.number {
             return;
         }
+        let mut lines = std::mem::take(&mut self.lines);
+        let more = lines.renew(now);
+        if more > 0 {
+            warn!("{more} more lines on GPUs were left out");
+        }
         for gpu in poll.devices.values() {
-            self.device(gpu, poll).answers(gpu);
+            self.device(gpu, poll).answers(gpu, &mut lines);
         }
         for number in poll.lost.keys() {
             // One that has never answered is known by its number alone.
@@ -58,9 +67,25 @@ impl Journal {
         }
         for device in &mut self.devices {
             if !device.answers_in(poll) {
-                device.is_silent(poll);
+                device.is_silent(poll, &mut lines);
             }
         }
+        self.lines = lines;
+    }
+
+    /// All GPUs that are known, by number and UUID, and whether they are lost.
+    pub(super) fn devices(&self) -> impl Iterator<Item = ((u32, &str), bool)> {
+        let devices = self.devices.iter();
+        devices.map(|device| ((device.number, &*device.uuid), device.lost.is_some()))
+    }
+
+    /// The GPUs that are lost, each with the reason.
+    pub(super) fn lost(&self) -> impl Iterator<Item = String> {
+        self.devices.iter().filter_map(|device| {
+            let why = device.lost.as_ref()?;
+            let (number, uuid) = (device.number, text(&device.uuid));
+            Some(format!("GPU {number} {uuid} lost: {why}"))
+        })
     }
 
     #[cfg(test)]
@@ -84,7 +109,7 @@ impl Journal {
 
     fn remember(&mut self, device: Device) -> &mut Device {
         if self.devices.len() == MOST_DEVICES {
-            let lost = self.devices.iter().position(|device| device.lost);
+            let lost = self.devices.iter().position(|device| device.lost.is_some());
             self.devices.remove(lost.unwrap_or(0));
         }
         self.devices.push_mut(device)
@@ -97,16 +122,16 @@ impl Device {
         present.any(|gpu| gpu.device_id == self.number && gpu.identity.uuid == self.uuid)
     }
 
-    fn answers(&mut self, gpu: &GpuMetrics) {
+    fn answers(&mut self, gpu: &GpuMetrics, lines: &mut Limit) {
         self.number = gpu.device_id;
         self.uuid.clone_from(&gpu.identity.uuid);
         let (device_id, uuid) = (self.number, text(&self.uuid));
-        if std::mem::take(&mut self.lost) {
+        if self.lost.take().is_some() && lines.allows() {
             info!(device_id, uuid, "the GPU is back");
         }
         let all = gpu.unsupported.iter().copied();
         let new: Vec<_> = all.filter(|name| self.unsupported.insert(name)).collect();
-        if !new.is_empty() {
+        if !new.is_empty() && lines.allows() {
             let names = in_short(&new);
             info!(
                 device_id,
@@ -115,19 +140,22 @@ impl Device {
         }
     }
 
-    fn is_silent(&mut self, poll: &Poll) {
-        if std::mem::replace(&mut self.lost, true) {
+    fn is_silent(&mut self, poll: &Poll, lines: &mut Limit) {
+        if self.lost.is_some() {
             return;
         }
         let why = poll.lost.get(&self.number).map_or_else(
             || "NVML does not list it any more".to_owned(),
             |error| printable(error.to_string().as_bytes(), REASON_LENGTH),
         );
-        let (device_id, uuid) = (self.number, text(&self.uuid));
-        warn!(
-            device_id,
-            uuid, "the GPU's metrics end until it answers again: {why}"
-        );
+        if lines.allows() {
+            let (device_id, uuid) = (self.number, text(&self.uuid));
+            warn!(
+                device_id,
+                uuid, "the GPU's metrics end until it answers again: {why}"
+            );
+        }
+        self.lost = Some(why);
     }
 }
 

@@ -21,7 +21,7 @@ use super::*;
 
 /// The samples of a poll, without comments.
 fn samples(poll: &Poll, agent_of: impl Fn(u32) -> Option<String>) -> String {
-    let text = TextEncoder::new().encode_to_string(&families(poll, &Xids::default(), agent_of));
+    let text = TextEncoder::new().encode_to_string(&families(poll, &Journal::default(), agent_of));
     let text = text.unwrap();
     let lines = text.split_inclusive('\n');
     lines.filter(|line| !line.starts_with('#')).collect()
@@ -33,7 +33,9 @@ fn poll(devices: impl IntoIterator<Item = GpuMetrics>) -> Poll {
         at: Instant::now(),
         devices: devices.collect(),
         lost: BTreeMap::new(),
+        xid_errors: BTreeMap::new(),
         number: 1,
+        sessions: 1,
     }
 }
 
@@ -52,7 +54,7 @@ fn silent(device_id: u32, uuid: &str) -> GpuMetrics {
 fn process(pid: u32, mig: Option<(u32, u32)>, memory_bytes: Option<u64>) -> GpuProcess {
     GpuProcess {
         pid,
-        mig,
+        mig: mig.map(|(gpu, compute)| (gpu, Some(compute))),
         memory_bytes,
         sm_utilization_ratio: None,
     }
@@ -180,24 +182,71 @@ fn processes_are_summed_by_agent_and_counted_once() {
     );
 }
 
+/// A source whose monitor has nothing to read.
+fn idle() -> Gpu {
+    let monitor = GpuMonitor::builder().library("/nonexistent").poll();
+    Gpu::new(monitor.unwrap(), Arc::new(Labels::new(&[])), true)
+}
+
 #[test]
 fn a_batch_says_how_old_it_is_and_when_there_is_nothing() {
-    let none = Xids::default();
     let mut past = poll([silent(0, "u")]);
     past.at = Instant::now().checked_sub(Duration::from_secs(9)).unwrap();
-    let delivered = batch(&past, &none, trainer);
+    let delivered = idle().delivered(&past);
     assert!(
         delivered.age >= Duration::from_secs(9),
         "{:?}",
         delivered.age
     );
-    assert!(delivered.off.is_none() && delivered.lost.is_empty());
-    let empty = batch(&poll([]), &none, trainer);
-    assert_eq!(empty.off.as_deref(), Some(NO_DEVICES));
-    // A GPU that is lost is one: the source still works.
-    let mut lost = poll([]);
-    lost.lost.insert(0, GpuError::Nvml("gone".to_owned()));
-    let lost = batch(&lost, &none, trainer);
-    assert!(lost.off.is_none() && lost.families.is_empty());
-    assert_eq!(off("a\nb").off.as_deref(), Some(r"a\nb"));
+    assert!(delivered.off.is_none() && delivered.missing.is_empty());
+    let empty = idle().delivered(&poll([]));
+    assert_eq!(empty.off.unwrap().why, NO_DEVICES);
+    assert_eq!(idle().off("a\nb").off.unwrap().why, r"a\nb");
+}
+
+#[test]
+fn a_missing_library_is_usual_unless_it_is_named() {
+    let check = |is_named, words: &str| {
+        let mut source = Gpu { is_named, ..idle() };
+        let off = source.without_library("cannot open x").off.unwrap();
+        assert_eq!(off.is_usual, !is_named);
+        let want = format!("no NVIDIA management library: cannot open x; {words}");
+        assert_eq!(off.why, want);
+    };
+    check(true, "sources.gpu.nvml_library names this file");
+    let advice = "install NVIDIA's driver, or name the library's file in sources.gpu.nvml_library";
+    check(false, advice);
+}
+
+#[test]
+fn lost_gpus_are_a_metric_of_their_own() {
+    let check = |source: &mut Gpu, poll: &Poll, number, want: &[&str], missing: &[&str]| {
+        let number = |poll: &Poll| Poll {
+            number,
+            ..poll.clone()
+        };
+        let batch = source.delivered(&number(poll));
+        assert!(batch.off.is_none());
+        let text = TextEncoder::new().encode_to_string(&batch.families);
+        let text = text.unwrap();
+        let lines = text.lines().filter(|line| line.starts_with("gpu_lost{"));
+        assert_eq!(lines.collect::<Vec<_>>(), want);
+        assert_eq!(batch.missing, missing);
+    };
+    let lost = |mut poll: Poll, device_id| {
+        let error = GpuError::Nvml("gone".to_owned());
+        poll.lost.insert(device_id, error);
+        poll
+    };
+    let a = |value| format!("gpu_lost{{device_id=\"0\",uuid=\"A\"}} {value}");
+    let b = "gpu_lost{device_id=\"1\",uuid=\"\"} 1";
+    let mut source = idle();
+    let source = &mut source;
+    let second = "GPU 1  lost: NVML: gone";
+    let one = lost(poll([silent(0, "A")]), 1);
+    check(source, &one, 1, &[&a(0), b], &[second]);
+    // The only one that has answered is not listed any more: it is still a node with a GPU.
+    let first = "GPU 0 A lost: NVML does not list it any more";
+    check(source, &poll([]), 2, &[&a(1), b], &[first, second]);
+    check(source, &one, 3, &[&a(0), b], &[second]);
 }

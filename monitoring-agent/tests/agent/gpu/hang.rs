@@ -12,12 +12,11 @@ use crate::process::sum;
 /// How long NVML hangs.
 const HANG: Duration = Duration::from_secs(30);
 
+/// What the agent's end may take on a busy machine, beside a hang of ten minutes.
+const END: Duration = Duration::from_secs(5);
+
 /// What a scrape may take beside a hang.
 const SCRAPE: Duration = Duration::from_millis(50);
-
-/// The slowest of all may take so many times what the slowest took before the hang, when there were
-/// fewer: the machine does other things as well.
-const NOISE: u32 = 4;
 
 fn hanging(call: &str, seconds: u32) -> String {
     gpu(0, "temperature = 45") + &format!("[[hangs]]\ncall = '{call}'\nseconds = {seconds}\n")
@@ -64,18 +63,14 @@ impl Scrapes {
 fn half_a_minute_without_an_answer() {
     let node = Node::new(&gpu(0, "temperature = 45"));
     let agent = node.working_agent("");
-    let begun = Instant::now();
-    let before = Scrapes::poll(&agent, HANG, |_| begun.elapsed() > Duration::from_secs(5));
-
-    node.rewrite(&hanging("nvmlDeviceGetPowerUsage", 600));
+    let power = hanging("nvmlDeviceGetPowerUsage", 600);
+    node.rewrite(&power);
     let begun = Instant::now();
     let during = Scrapes::poll(&agent, 2 * HANG, |_| begun.elapsed() > HANG);
     println!(
-        "slowest scrape: {:?} of {} before, {:?} of {} during the hang",
-        before.slowest, before.count, during.slowest, during.count
+        "slowest scrape: {:?} of {} during the hang",
+        during.slowest, during.count
     );
-    let limit = SCRAPE.max(NOISE * before.slowest);
-    assert!(during.slowest < limit, "{:?} >= {limit:?}", during.slowest);
     assert!(during.slow * 100 <= during.count, "{} slow", during.slow);
     // Five collections a second; a busy machine may miss many.
     assert!(during.moved > 50, "host stood still: {}", during.moved);
@@ -98,29 +93,53 @@ fn half_a_minute_without_an_answer() {
         Some(45.0),
         "its last numbers stay"
     );
-    let line = agent.process.wait_for("the source does not deliver");
-    assert!(line.contains("nvmlDeviceGetPowerUsage"), "{line}");
+    let failed = || {
+        let lines = of_gpu(&agent, "the source does not deliver");
+        let ours = |line: &String| line.contains("reason=\"collect_failed\"");
+        lines.into_iter().filter(ours).collect::<Vec<_>>()
+    };
+    assert!(
+        failed()[0].contains("nvmlDeviceGetPowerUsage"),
+        "{:?}",
+        failed()
+    );
+    // An error that is reported now is seen now.
+    let xid = "gpu_xid_errors_total{device_id=\"0\",uuid=\"GPU-0\",xid=\"119\"}";
+    assert_eq!(value(&during.last, xid), None);
+    let hangs = power.find("[[hangs]]").unwrap();
+    let (device, hang) = power.split_at(hangs);
+    node.rewrite(&format!("{device}[[gpus.xids]]\ncode = 119\n{hang}"));
+    let told = wait_until(&agent, "the error is counted", |metrics| {
+        value(metrics, xid) == Some(1.0)
+    });
+    assert_eq!(value(&told, UP), Some(0.0), "{told}");
+    assert_eq!(value(&told, temperature), Some(45.0), "{told}");
+    assert!(value(&told, AGE).unwrap() > age, "{told}");
+    agent.process.wait_for("critical error (XID)");
 
     node.rewrite(&gpu(0, "temperature = 46"));
     let recovered = Scrapes::poll(&agent, HANG, |metrics| {
         value(metrics, temperature) == Some(46.0) && value(metrics, UP) == Some(1.0)
     });
     assert!(value(&recovered.last, AGE).unwrap() < 5.0);
-    agent.process.wait_for("the source delivers again");
-    let log = agent.process.log();
-    assert_eq!(
-        log.matches("the source does not deliver").count(),
-        1,
-        "{log}"
-    );
+    poll_until("it says so", || {
+        (!of_gpu(&agent, "the source delivers again").is_empty()).then_some(())
+    });
+    // A busy machine may have been late besides, which is another reason, and said apart.
+    assert_eq!(failed().len(), 1, "{:#?}", failed());
+    assert_eq!(value(&recovered.last, xid), Some(1.0), "{}", recovered.last);
 }
 
 #[test]
 fn check_ends_though_nvml_does_not_answer() {
     let node = Node::new(&hanging("nvmlInit_v2", 600));
     let begun = Instant::now();
-    let report = check(&node, &(node.config() + &only_host_and_process()));
-    println!("check took {:?}", begun.elapsed());
+    let (status, report) = check(&node, &(node.config() + &only_host_and_process()));
+    let took = begun.elapsed();
+    println!("check took {took:?}");
+    // It waits for the first numbers, and not for ever.
+    assert!((HANG..2 * HANG).contains(&took), "{took:?}");
+    assert!(status.success(), "the others work: {status}: {report}");
     let line = report.lines().find(|line| line.starts_with("gpu"));
     let line = line.unwrap_or_default();
     assert!(
@@ -146,10 +165,9 @@ fn the_agent_ends_though_nvml_does_not_answer() {
             });
             node.rewrite(&hanging(call, 600));
         }
-        if call == "nvmlDeviceGetTemperature" {
-            wait_until(&agent, "the hang has begun", |metrics| {
-                value(metrics, AGE).is_some_and(|age| age > 1.0)
-            });
+        if call != "nvmlShutdown" {
+            let begun = format!("has not come back from {call}");
+            agent.process.wait_for(&begun);
         }
         let begun = Instant::now();
         agent.process.signal(libc::SIGTERM);
@@ -157,6 +175,10 @@ fn the_agent_ends_though_nvml_does_not_answer() {
         let took = begun.elapsed();
         println!("{call}: {took:?}");
         assert!(status.success(), "{call}: {status}");
-        assert!(took < Duration::from_millis(1500), "{call}: took {took:?}");
+        assert!(took < END, "{call}: took {took:?}");
+        // So it did hang until then, which without a hang takes some milliseconds.
+        agent
+            .process
+            .wait_for("a source hangs and ends with the process");
     }
 }

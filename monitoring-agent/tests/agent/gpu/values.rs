@@ -20,6 +20,11 @@ pub(crate) fn is_complete(metrics: &str) -> bool {
     LATER.iter().all(|name| metrics.contains(name))
 }
 
+/// Whether the GPUs have been read twice, so that critical errors are listened for.
+pub(crate) fn is_read_twice(metrics: &str) -> bool {
+    metrics.contains(LATER[0])
+}
+
 /// These samples with more labels, by name and labels in the order of the text format.
 fn expected(samples: &str, more: &[(&str, &str)]) -> BTreeMap<String, f64> {
     let lines = samples.lines().filter(|line| !line.is_empty());
@@ -68,8 +73,10 @@ fn check(metrics: &str, prefix: &str, labels: &[(&str, &str)], samples: &str) {
 
 #[test]
 fn every_metric_has_the_scripted_value() {
-    let node = Node::new(EVERYTHING);
+    let node = Node::new(&without_errors());
     let agent = node.working_agent("");
+    wait_until(&agent, "the GPUs are read twice", is_read_twice);
+    node.rewrite(EVERYTHING);
     let metrics = wait_until(&agent, "all has been read", |metrics| {
         is_complete(metrics)
             && value(metrics, &xid("79")) == Some(2.0)
@@ -101,8 +108,10 @@ fn xid(code: &str) -> String {
 
 #[test]
 fn critical_errors_are_counted_and_said_one_by_one() {
-    let node = Node::new(EVERYTHING);
+    let node = Node::new(&without_errors());
     let agent = node.working_agent("");
+    wait_until(&agent, "the GPUs are read twice", is_read_twice);
+    node.rewrite(EVERYTHING);
     wait_until(&agent, "three errors", |metrics| {
         value(metrics, &xid("79")) == Some(2.0) && value(metrics, &xid("31")) == Some(1.0)
     });

@@ -67,11 +67,12 @@ fn sums_that_do_not_fit_are_counted_as_lost() {
     let kept = requests(&batch, &name, "read") + requests(&batch, &name, "write");
     let kept_bytes = bytes(&batch, &name, "read", ME) + bytes(&batch, &name, "write", ME);
     let lost = losses(&batch);
-    // Another disk may have been first.
+    // In each map another disk may have been first.
     let of = |reason| lost.iter().find(|(name, _)| *name == reason).unwrap().1;
     assert_eq!(lost.len(), 2);
-    assert!([0, 3].contains(&kept), "{kept}");
+    assert!([0, 3, 6].contains(&kept), "{kept}");
     assert!(kept + of("requests_full") >= 9);
-    assert!(kept_bytes == kept * 4096 || kept == 0, "{kept_bytes}");
-    assert!(kept_bytes / 4096 + of("bytes_full") >= 9);
+    let kept_bytes = kept_bytes / 4096;
+    assert!([0, 3, 6].contains(&kept_bytes), "{kept_bytes}");
+    assert!(kept_bytes + of("bytes_full") >= 9);
 }

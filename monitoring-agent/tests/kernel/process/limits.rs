@@ -12,6 +12,7 @@ use monitoring_agent::{
     offsets::Offsets,
     per_cpu::PerCpuElements,
     ring::decode,
+    source::Batch,
     sources::process::family,
 };
 use monitoring_common::{
@@ -22,6 +23,7 @@ use monitoring_common::{
 use super::{Program, counted, watch_all};
 use crate::{
     node::{ME, Node, losses},
+    poll::poll_until,
     work,
 };
 
@@ -195,16 +197,23 @@ fn a_small_ring_loses_no_counts() {
             child.wait().unwrap();
         }
     }
-    let batch = node.collect("process");
-    let sum = |status| {
-        let agents = ["by-name", ME];
-        let counts = agents.map(|agent| counted(&batch, agent).exits(status));
-        counts.iter().sum::<u64>()
+    let of_both = |of: &dyn Fn(&str) -> u64| ["by-name", ME].map(of);
+    let executed = |batch: &Batch| of_both(&|agent| counted(batch, agent).events("exec"));
+    let ended = |batch: &Batch, status: &str| -> u64 {
+        let ended = of_both(&|agent| counted(batch, agent).exits(status));
+        ended.iter().sum()
     };
-    let executed = ["by-name", ME].map(|agent| counted(&batch, agent).events("exec"));
+    // A slow machine may need more than one collection's patience for them.
+    let batch = poll_until("all is counted", || {
+        let batch = node.collect("process");
+        let all = [executed(&batch).iter().sum(), ended(&batch, "failure")];
+        all.iter().all(|count: &u64| *count >= 200).then_some(batch)
+    });
     // What was lost, if anything, is the name under which some count.
+    let executed = executed(&batch);
     assert_eq!(executed.iter().sum::<u64>(), 200);
-    assert_eq!((sum("failure"), sum("success"), sum("signal")), (200, 0, 0));
+    let ended = ["failure", "success", "signal"].map(|status| ended(&batch, status));
+    assert_eq!(ended, [200, 0, 0]);
     let ours = executed[1];
     let lost: u64 = losses(&batch).iter().map(|(_, count)| count).sum();
     assert!(ours <= lost, "{ours} under the old name, {lost} lost");

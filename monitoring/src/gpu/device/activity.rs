@@ -18,6 +18,7 @@ use nvml_wrapper_sys::bindings::{
     nvmlGpmMetricId_t_NVML_GPM_METRIC_HMMA_TENSOR_UTIL as HMMA_TENSOR,
     nvmlGpmMetricId_t_NVML_GPM_METRIC_IMMA_TENSOR_UTIL as IMMA_TENSOR,
     nvmlGpmMetricId_t_NVML_GPM_METRIC_INTEGER_UTIL as INTEGER,
+    nvmlGpmMetricId_t_NVML_GPM_METRIC_MAX as MOST_METRICS,
     nvmlGpmMetricId_t_NVML_GPM_METRIC_NVLINK_TOTAL_RX_PER_SEC as NVLINK_RECEIVED,
     nvmlGpmMetricId_t_NVML_GPM_METRIC_NVLINK_TOTAL_TX_PER_SEC as NVLINK_TRANSMITTED,
     nvmlGpmMetricId_t_NVML_GPM_METRIC_PCIE_RX_PER_SEC as PCIE_RECEIVED,
@@ -27,7 +28,7 @@ use nvml_wrapper_sys::bindings::{
 };
 
 use super::{
-    super::{Activity, Named, plausible},
+    super::{Activity, Named, calls::Calls, plausible},
     Reader,
 };
 
@@ -97,15 +98,20 @@ impl Samples {
         }
         if let Some((before, _)) = self.before.replace((sample, now)) {
             self.spare = Some(before);
-            self.activity = compare(reader, before, sample).unwrap_or_default();
+            let call = match gpu_instance {
+                None => "nvmlGpmMetricsGet",
+                Some(_) => "nvmlGpmMetricsGet(MIG)",
+            };
+            self.activity = compare(reader, call, before, sample).unwrap_or_default();
         }
         self.activity.clone()
     }
 
     /// Gives back what NVML gave.
-    pub(super) fn free(self, nvml: &Nvml) {
+    pub(super) fn free(self, nvml: &Nvml, calls: &Calls) {
         let before = self.before.map(|(sample, _)| sample);
         for sample in before.into_iter().chain(self.spare) {
+            let _call = calls.enter("nvmlGpmSampleFree");
             if let Ok(free) = nvml.lib().nvmlGpmSampleFree.as_ref() {
                 // SAFETY: the sample is of this session, and nobody else has it.
                 unsafe { free(sample) };
@@ -143,11 +149,12 @@ fn take(reader: &mut Reader<'_>, mut sample: nvmlGpmSample_t, gpu_instance: Opti
 
 fn compare(
     reader: &mut Reader<'_>,
+    call: &'static str,
     before: nvmlGpmSample_t,
     now: nvmlGpmSample_t,
 ) -> Option<Activity> {
     let mut request = request(before, now);
-    let read = reader.raw_with("nvmlGpmMetricsGet", &mut *request, |lib, _, request| {
+    let read = reader.raw_with(call, &mut *request, |lib, _, request| {
         let call = lib.nvmlGpmMetricsGet.as_ref().ok()?;
         // SAFETY: both samples are of this session, and as many metrics are asked for as is said.
         Some(unsafe { call(request) })
@@ -210,7 +217,7 @@ fn request(before: nvmlGpmSample_t, now: nvmlGpmSample_t) -> Box<nvmlGpmMetricsG
         numMetrics: u32::try_from(METRICS.len()).expect("there are a few metrics"),
         sample1: before,
         sample2: now,
-        metrics: [empty; 210],
+        metrics: [empty; MOST_METRICS as usize],
     });
     for (metric, id) in request.metrics.iter_mut().zip(METRICS) {
         metric.metricId = id;

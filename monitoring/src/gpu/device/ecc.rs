@@ -12,26 +12,22 @@ use super::{
     fields::{self, Field, Values},
 };
 
-/// The counters of one kind and scope: what NVML calls the sum and each location's.
+/// The counters of one kind and scope.
 struct Counters {
     kind: &'static str,
     error: MemoryError,
     scope: &'static str,
     counter: EccCounter,
     total: &'static str,
-    locations: [&'static str; LOCATIONS.len()],
+    device_memory: Location,
+    /// All memory on the chip.
+    sram: Location,
+    /// What that consists of, with what NVML has no location for.
+    parts: [Location; 6],
 }
 
-const LOCATIONS: [(&str, MemoryLocation); 8] = [
-    ("l1_cache", MemoryLocation::L1Cache),
-    ("l2_cache", MemoryLocation::L2Cache),
-    ("device_memory", MemoryLocation::Device),
-    ("register_file", MemoryLocation::RegisterFile),
-    ("texture_memory", MemoryLocation::Texture),
-    ("shared_memory", MemoryLocation::Shared),
-    ("cbu", MemoryLocation::Cbu),
-    ("sram", MemoryLocation::SRAM),
-];
+/// Where errors are counted: our name, NVML's, and what NVML calls the counter.
+type Location = (&'static str, MemoryLocation, &'static str);
 
 macro_rules! counters {
     ($kind:literal $error:ident $nvml_kind:literal, $scope:literal $counter:ident $nvml_scope:literal) => {
@@ -40,25 +36,104 @@ macro_rules! counters {
             error: MemoryError::$error,
             scope: $scope,
             counter: EccCounter::$counter,
-            total: concat!("nvmlDeviceGetTotalEccErrors(", $nvml_kind, ", ", $nvml_scope, ")"),
-            locations: counters!(@ $nvml_kind $nvml_scope:
-                "L1_CACHE" "L2_CACHE" "DEVICE_MEMORY" "REGISTER_FILE" "TEXTURE_MEMORY"
-                "TEXTURE_SHM" "CBU" "SRAM"),
+            total: concat!(
+                "nvmlDeviceGetTotalEccErrors(",
+                $nvml_kind,
+                ", ",
+                $nvml_scope,
+                ")"
+            ),
+            device_memory: (
+                "device_memory",
+                MemoryLocation::Device,
+                concat!(
+                    "nvmlDeviceGetMemoryErrorCounter(",
+                    $nvml_kind,
+                    ", ",
+                    $nvml_scope,
+                    ", DEVICE_MEMORY)"
+                ),
+            ),
+            sram: (
+                "sram",
+                MemoryLocation::SRAM,
+                concat!(
+                    "nvmlDeviceGetMemoryErrorCounter(",
+                    $nvml_kind,
+                    ", ",
+                    $nvml_scope,
+                    ", SRAM)"
+                ),
+            ),
+            parts: [
+                (
+                    "l1_cache",
+                    MemoryLocation::L1Cache,
+                    concat!(
+                        "nvmlDeviceGetMemoryErrorCounter(",
+                        $nvml_kind,
+                        ", ",
+                        $nvml_scope,
+                        ", L1_CACHE)"
+                    ),
+                ),
+                (
+                    "l2_cache",
+                    MemoryLocation::L2Cache,
+                    concat!(
+                        "nvmlDeviceGetMemoryErrorCounter(",
+                        $nvml_kind,
+                        ", ",
+                        $nvml_scope,
+                        ", L2_CACHE)"
+                    ),
+                ),
+                (
+                    "register_file",
+                    MemoryLocation::RegisterFile,
+                    concat!(
+                        "nvmlDeviceGetMemoryErrorCounter(",
+                        $nvml_kind,
+                        ", ",
+                        $nvml_scope,
+                        ", REGISTER_FILE)"
+                    ),
+                ),
+                (
+                    "texture_memory",
+                    MemoryLocation::Texture,
+                    concat!(
+                        "nvmlDeviceGetMemoryErrorCounter(",
+                        $nvml_kind,
+                        ", ",
+                        $nvml_scope,
+                        ", TEXTURE_MEMORY)"
+                    ),
+                ),
+                (
+                    "shared_memory",
+                    MemoryLocation::Shared,
+                    concat!(
+                        "nvmlDeviceGetMemoryErrorCounter(",
+                        $nvml_kind,
+                        ", ",
+                        $nvml_scope,
+                        ", TEXTURE_SHM)"
+                    ),
+                ),
+                (
+                    "cbu",
+                    MemoryLocation::Cbu,
+                    concat!(
+                        "nvmlDeviceGetMemoryErrorCounter(",
+                        $nvml_kind,
+                        ", ",
+                        $nvml_scope,
+                        ", CBU)"
+                    ),
+                ),
+            ],
         }
-    };
-    (@ $kind:literal $scope:literal: $($location:literal)*) => {
-        counters!(@@ $kind $scope $($location)*)
-    };
-    (@@ $kind:literal $scope:literal $a:literal $b:literal $c:literal $d:literal $e:literal $f:literal $g:literal $h:literal) => {
-        [
-            counters!(# $kind $scope $a), counters!(# $kind $scope $b),
-            counters!(# $kind $scope $c), counters!(# $kind $scope $d),
-            counters!(# $kind $scope $e), counters!(# $kind $scope $f),
-            counters!(# $kind $scope $g), counters!(# $kind $scope $h),
-        ]
-    };
-    (# $kind:literal $scope:literal $location:literal) => {
-        concat!("nvmlDeviceGetMemoryErrorCounter(", $kind, ", ", $scope, ", ", $location, ")")
     };
 }
 
@@ -70,35 +145,59 @@ const COUNTERS: [Counters; 4] = [
 ];
 
 pub(super) fn read_errors(reader: &mut Reader<'_>) -> Vec<EccErrors> {
-    let mut errors = Vec::with_capacity(COUNTERS.len() * (1 + LOCATIONS.len()));
-    for Counters {
-        kind,
-        error,
-        scope,
-        counter,
-        total,
-        locations,
-    } in COUNTERS
-    {
-        let mut push = |location, count: Option<u64>| {
-            let count = count.and_then(plausible::count_u64);
-            errors.extend(count.map(|count| EccErrors {
-                kind,
-                scope,
-                location,
-                count,
-            }));
-        };
-        let all = reader.get(total, |_, device| device.total_ecc_errors(error, counter));
-        push("all", all);
-        for (call, (name, location)) in locations.into_iter().zip(LOCATIONS) {
-            let count = reader.get(call, |_, device| {
-                device.memory_error_counter(error, counter, location)
-            });
-            push(name, count);
+    COUNTERS
+        .iter()
+        .flat_map(|counters| counters.read(reader))
+        .collect()
+}
+
+impl Counters {
+    /// What the device tells, each error once: a sum is asked for only where its parts are not
+    /// supported, or parts where their sum is not. A call that fails once is no reason for that,
+    /// because the errors would then change their location.
+    fn read(&self, reader: &mut Reader<'_>) -> Vec<EccErrors> {
+        let mut errors = Vec::new();
+        self.read_one(reader, &self.device_memory, &mut errors);
+        self.read_one(reader, &self.sram, &mut errors);
+        // The sum has more than the parts, which leave out much of the chip.
+        if reader.is_unsupported(self.sram.2) {
+            for part in &self.parts {
+                self.read_one(reader, part, &mut errors);
+            }
         }
+        let mut locations = [&self.device_memory, &self.sram]
+            .into_iter()
+            .chain(&self.parts);
+        if locations.all(|(.., call)| reader.is_unsupported(call)) {
+            let all = reader.get(self.total, |_, device| {
+                device.total_ecc_errors(self.error, self.counter)
+            });
+            errors.extend(self.errors("all", all));
+        }
+        errors
     }
-    errors
+
+    fn read_one(
+        &self,
+        reader: &mut Reader<'_>,
+        (name, location, call): &Location,
+        errors: &mut Vec<EccErrors>,
+    ) {
+        let count = reader.get(call, |_, device| {
+            device.memory_error_counter(self.error, self.counter, *location)
+        });
+        errors.extend(self.errors(name, count));
+    }
+
+    fn errors(&self, location: &'static str, count: Option<u64>) -> Option<EccErrors> {
+        let count = count.and_then(plausible::count_u64)?;
+        Some(EccErrors {
+            kind: self.kind,
+            scope: self.scope,
+            location,
+            count,
+        })
+    }
 }
 
 pub(super) fn remapped_rows(fields: &Values) -> Vec<Named<u64>> {

@@ -3,6 +3,11 @@
 //! By the bindings, because nvml-wrapper can give no scope with a field, and drops the type of
 //! values by which one knows how wide a counter is. Knows nothing of what the values mean.
 
+use std::{
+    ops::RangeInclusive,
+    time::{Duration, Instant},
+};
+
 use nvml_wrapper::{FieldIdScheme, sys_exports::field_id as id};
 use nvml_wrapper_sys::bindings::{
     NvmlLib, nvmlDevice_t, nvmlFieldValue_t, nvmlReturn_t, nvmlValue_t,
@@ -24,6 +29,9 @@ pub(super) struct Field {
     id: u32,
     scope: u32,
 }
+
+/// Fields that have other numbers in newer drivers, by their older numbers.
+const MOVED: RangeInclusive<u32> = 251..=255;
 
 /// The scope of a counter for all links together.
 const ALL_LINKS: u32 = u32::MAX;
@@ -71,16 +79,16 @@ impl Field {
     }
 }
 
-/// How a device's fields are read.
-#[derive(Debug, Default)]
-pub(super) struct Fields {
-    /// The driver refuses them together: they are read one by one.
-    singly: bool,
-}
-
 /// The values of one poll.
 #[derive(Debug, Default)]
-pub(super) struct Values(Vec<(&'static str, Value)>);
+pub(super) struct Values(Vec<(&'static str, Value, Moment)>);
+
+/// When a value was read: so long before or after that.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Moment {
+    pub(super) at: Instant,
+    pub(super) give_or_take: Duration,
+}
 
 /// A counter's value, and whether it has more than 32 bits to count in.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -90,54 +98,68 @@ pub(super) struct Value {
 }
 
 impl Values {
-    pub(super) fn value(&self, field: &Field) -> Option<Value> {
-        self.0
-            .iter()
-            .find(|(name, _)| *name == field.name)
-            .map(|(_, value)| *value)
+    /// A counter, and when it was read.
+    pub(super) fn counter(&self, field: &Field) -> Option<(Moment, Value)> {
+        let mut values = self.0.iter();
+        let found = values.find(|(name, ..)| *name == field.name);
+        found.map(|(_, value, moment)| (*moment, *value))
     }
 
     pub(super) fn count(&self, field: &Field) -> Option<u64> {
-        self.value(field).map(|value| value.count)
+        self.counter(field).map(|(_, value)| value.count)
     }
-}
 
-impl Fields {
-    /// Reads all fields that the device may support.
-    pub(super) fn read(&mut self, reader: &mut Reader<'_>) -> Values {
+    /// Reads all fields that the device may support; if the driver's version is not known, without
+    /// those whose numbers depend on it, because another field would be read in their place.
+    pub(super) fn read(reader: &mut Reader<'_>, driver_version: &str) -> Self {
         let wanted = FIELDS
             .iter()
             .filter(|field| !reader.is_unsupported(field.name));
-        let wanted: Vec<_> = wanted.collect();
-        let scheme = reader.nvml().field_id_scheme();
-        let mut raw: Vec<_> = wanted.iter().map(|field| empty(field, scheme)).collect();
-        let mut values = Values(Vec::with_capacity(raw.len()));
-        let answered = self.read_together(reader, &mut raw);
+        let scheme = scheme(driver_version);
+        let wanted = wanted.filter_map(|field| Some((field, empty(field, scheme)?)));
+        let (wanted, mut raw): (Vec<_>, Vec<_>) = wanted.unzip();
+        let mut values = Self(Vec::with_capacity(raw.len()));
+        let begun = Instant::now();
+        let together = read_together(reader, &mut raw);
+        let all = Moment::since(begun);
         for (field, value) in wanted.into_iter().zip(&mut raw) {
-            let answered = answered || reader.raw_with(field.name, value, call_one);
+            // A driver may refuse them together, and yet have each.
+            let begun = Instant::now();
+            let answered = together || reader.raw_with(field.name, value, call_one);
             if answered && reader.settle(field.name, value.nvmlReturn) {
+                let moment = if together { all } else { Moment::since(begun) };
+                let value = decode(value);
                 values
                     .0
-                    .extend(decode(value).map(|value| (field.name, value)));
+                    .extend(value.map(|value| (field.name, value, moment)));
             }
         }
         values
     }
+}
 
-    fn read_together(&mut self, reader: &mut Reader<'_>, raw: &mut Vec<nvmlFieldValue_t>) -> bool {
-        if self.singly || raw.is_empty() {
-            return false;
+impl Moment {
+    /// Some time from then to now: a call may take any time, and read at any moment of it.
+    fn since(begun: Instant) -> Self {
+        let half = begun.elapsed() / 2;
+        Self {
+            at: begun + half,
+            give_or_take: half,
         }
-        let call = |lib: &NvmlLib, handle, values: &mut Vec<nvmlFieldValue_t>| {
-            let call = lib.nvmlDeviceGetFieldValues.as_ref().ok()?;
-            let count = i32::try_from(values.len()).expect("there are a few fields");
-            // SAFETY: the handle is of this session, and there are as many values as is said.
-            Some(unsafe { call(handle, count, values.as_mut_ptr()) })
-        };
-        let answered = reader.raw_with("nvmlDeviceGetFieldValues", raw, call);
-        self.singly = reader.is_unsupported("nvmlDeviceGetFieldValues");
-        answered
     }
+}
+
+fn read_together(reader: &mut Reader<'_>, raw: &mut Vec<nvmlFieldValue_t>) -> bool {
+    if raw.is_empty() {
+        return false;
+    }
+    let call = |lib: &NvmlLib, handle, values: &mut Vec<nvmlFieldValue_t>| {
+        let call = lib.nvmlDeviceGetFieldValues.as_ref().ok()?;
+        let count = i32::try_from(values.len()).expect("there are a few fields");
+        // SAFETY: the handle is of this session, and there are as many values as is said.
+        Some(unsafe { call(handle, count, values.as_mut_ptr()) })
+    };
+    reader.raw_with("nvmlDeviceGetFieldValues", raw, call)
 }
 
 fn call_one(
@@ -150,25 +172,39 @@ fn call_one(
     Some(unsafe { call(handle, 1, value) })
 }
 
-fn empty(field: &Field, scheme: FieldIdScheme) -> nvmlFieldValue_t {
-    nvmlFieldValue_t {
-        fieldId: in_scheme(field.id, scheme),
+/// Nothing if the field's number is not known.
+fn empty(field: &Field, scheme: Option<FieldIdScheme>) -> Option<nvmlFieldValue_t> {
+    Some(nvmlFieldValue_t {
+        fieldId: in_scheme(field.id, scheme)?,
         scopeId: field.scope,
         timestamp: 0,
         latencyUsec: 0,
         valueType: UNSIGNED_LONG_LONG,
         nvmlReturn: 0,
         value: nvmlValue_t { ullVal: 0 },
+    })
+}
+
+/// A field's number for this driver: with 580.82 those of the slowdowns have moved, and what they
+/// were has got another meaning.
+fn in_scheme(id: u32, scheme: Option<FieldIdScheme>) -> Option<u32> {
+    match (id, scheme) {
+        (id, Some(FieldIdScheme::V13Update1)) if MOVED.contains(&id) => Some(id + 18),
+        (id, None) if MOVED.contains(&id) => None,
+        (other, _) => Some(other),
     }
 }
 
-/// A field's number for this driver: with 580.82 those of the slowdowns have moved, which
-/// nvml-wrapper knows but keeps to itself.
-fn in_scheme(id: u32, scheme: FieldIdScheme) -> u32 {
-    match id {
-        251..=255 if scheme == FieldIdScheme::V13Update1 => id + 18,
-        other => other,
-    }
+/// Found here, because nvml-wrapper takes a driver for an old one if it once does not tell its
+/// version.
+fn scheme(driver_version: &str) -> Option<FieldIdScheme> {
+    let mut parts = driver_version.split('.').map(str::parse::<u32>);
+    let version = (parts.next()?.ok()?, parts.next().and_then(Result::ok));
+    Some(if version >= (580, Some(82)) {
+        FieldIdScheme::V13Update1
+    } else {
+        FieldIdScheme::V12
+    })
 }
 
 /// The number that there is, of whatever type.
@@ -196,29 +232,29 @@ mod tests {
 
     #[test]
     fn slowdowns_have_moved() {
-        assert_eq!(in_scheme(THROTTLED_SW_THERMAL.id, FieldIdScheme::V12), 251);
-        assert_eq!(
-            in_scheme(THROTTLED_SW_THERMAL.id, FieldIdScheme::V13Update1),
-            269
-        );
-        assert_eq!(
-            in_scheme(THROTTLED_POWER_BRAKE.id, FieldIdScheme::V13Update1),
-            271
-        );
-        assert_eq!(
-            in_scheme(MEMORY_TEMPERATURE.id, FieldIdScheme::V13Update1),
-            82
-        );
+        let number = |field: &Field, driver| in_scheme(field.id, scheme(driver));
+        for (driver, sw_thermal, power_brake) in [
+            ("570.124.06", Some(251), Some(253)),
+            ("580", Some(251), Some(253)),
+            ("580.65.06", Some(251), Some(253)),
+            ("580.82.07", Some(269), Some(271)),
+            ("590.1", Some(269), Some(271)),
+            ("", None, None),
+            ("unknown", None, None),
+        ] {
+            assert_eq!(number(&THROTTLED_SW_THERMAL, driver), sw_thermal);
+            assert_eq!(number(&THROTTLED_POWER_BRAKE, driver), power_brake);
+            assert_eq!(number(&MEMORY_TEMPERATURE, driver), Some(82));
+        }
     }
 
     #[test]
     fn values_of_all_types() {
         let check = |value_type, value, want: Option<(u64, bool)>| {
-            let scheme = FieldIdScheme::V12;
             let raw = nvmlFieldValue_t {
                 valueType: value_type,
                 value,
-                ..empty(&NVLINK_REPLAY, scheme)
+                ..empty(&NVLINK_REPLAY, None).unwrap()
             };
             let want = want.map(|(count, wide)| Value { count, wide });
             assert_eq!(decode(&raw), want, "type {value_type}");

@@ -4,21 +4,21 @@
 
 use nvml_wrapper_sys::bindings::{
     NVML_DEVICE_NAME_V2_BUFFER_SIZE, NVML_DEVICE_SERIAL_BUFFER_SIZE,
-    NVML_DEVICE_UUID_V2_BUFFER_SIZE, NVML_DEVICE_VBIOS_VERSION_BUFFER_SIZE, NvmlLib, nvmlDevice_t,
-    nvmlPciInfo_t, nvmlReturn_t,
+    NVML_DEVICE_UUID_V2_BUFFER_SIZE, NVML_DEVICE_VBIOS_VERSION_BUFFER_SIZE, NvmlLib, nvmlPciInfo_t,
+    nvmlReturn_t,
 };
 
 use super::{
-    super::{GpuIdentity, plausible, session::Versions},
+    super::{GpuIdentity, plausible},
     Reader,
 };
 
-pub(super) fn read(reader: &mut Reader<'_>, versions: &Versions) -> GpuIdentity {
-    let handle = reader.handle();
+/// What the device says now, and of what it does not say, what it was `before`.
+pub(super) fn read(reader: &mut Reader<'_>, before: &GpuIdentity) -> GpuIdentity {
     let serial = reader.text(
         "nvmlDeviceGetSerial",
         NVML_DEVICE_SERIAL_BUFFER_SIZE,
-        |lib, text, length| {
+        |lib, handle, text, length| {
             let call = lib.nvmlDeviceGetSerial.as_ref().ok()?;
             // SAFETY: the handle is of this session, the buffer as long as is said.
             Some(unsafe { call(handle, text, length) })
@@ -27,29 +27,37 @@ pub(super) fn read(reader: &mut Reader<'_>, versions: &Versions) -> GpuIdentity 
     let vbios = reader.text(
         "nvmlDeviceGetVbiosVersion",
         NVML_DEVICE_VBIOS_VERSION_BUFFER_SIZE,
-        |lib, text, length| {
+        |lib, handle, text, length| {
             let call = lib.nvmlDeviceGetVbiosVersion.as_ref().ok()?;
             // SAFETY: as above.
             Some(unsafe { call(handle, text, length) })
         },
     );
+    let or = |new: String, before: &String| {
+        if new.is_empty() { before.clone() } else { new }
+    };
     GpuIdentity {
-        uuid: uuid(reader, handle),
-        name: name(reader, handle),
-        serial,
-        vbios,
-        pci_bus_id: pci_bus_id(reader),
-        driver_version: versions.driver.clone(),
-        cuda_version: versions.cuda.clone(),
+        // It is what the device is known by, and stays.
+        uuid: if before.uuid.is_empty() {
+            uuid(reader, "nvmlDeviceGetUUID")
+        } else {
+            before.uuid.clone()
+        },
+        name: or(name(reader, "nvmlDeviceGetName"), &before.name),
+        serial: or(serial, &before.serial),
+        vbios: or(vbios, &before.vbios),
+        pci_bus_id: or(pci_bus_id(reader), &before.pci_bus_id),
+        driver_version: before.driver_version.clone(),
+        cuda_version: before.cuda_version.clone(),
     }
 }
 
 /// The UUID of a device or a MIG instance.
-pub(super) fn uuid(reader: &mut Reader<'_>, handle: nvmlDevice_t) -> String {
+pub(super) fn uuid(reader: &mut Reader<'_>, call: &'static str) -> String {
     reader.text(
-        "nvmlDeviceGetUUID",
+        call,
         NVML_DEVICE_UUID_V2_BUFFER_SIZE,
-        |lib, text, length| {
+        |lib, handle, text, length| {
             let call = lib.nvmlDeviceGetUUID.as_ref().ok()?;
             // SAFETY: the handle is of this session, the buffer as long as is said.
             Some(unsafe { call(handle, text, length) })
@@ -58,11 +66,11 @@ pub(super) fn uuid(reader: &mut Reader<'_>, handle: nvmlDevice_t) -> String {
 }
 
 /// The name of a device or a MIG instance.
-pub(super) fn name(reader: &mut Reader<'_>, handle: nvmlDevice_t) -> String {
+pub(super) fn name(reader: &mut Reader<'_>, call: &'static str) -> String {
     reader.text(
-        "nvmlDeviceGetName",
+        call,
         NVML_DEVICE_NAME_V2_BUFFER_SIZE,
-        |lib, text, length| {
+        |lib, handle, text, length| {
             let call = lib.nvmlDeviceGetName.as_ref().ok()?;
             // SAFETY: the handle is of this session, the buffer as long as is said.
             Some(unsafe { call(handle, text, length) })

@@ -2,7 +2,6 @@
 //!
 //! Knows nothing of who uses it.
 
-use nvml_wrapper::Device;
 use nvml_wrapper_sys::bindings::nvmlMemory_t;
 
 use super::{
@@ -11,7 +10,7 @@ use super::{
 };
 
 pub(super) fn read(reader: &mut Reader<'_>) -> Option<Memory> {
-    if let Some(memory) = read_v2(reader, "nvmlDeviceGetMemoryInfo_v2", None) {
+    if let Some(memory) = read_v2(reader, "nvmlDeviceGetMemoryInfo_v2") {
         return Some(memory);
     }
     // A driver before 510 has no second version. In the first, what is reserved counts as used.
@@ -31,20 +30,13 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Option<Memory> {
     sane(memory.used, memory.free, None, memory.total)
 }
 
-/// The memory of a MIG instance.
-pub(super) fn read_mig(reader: &mut Reader<'_>, instance: &Device<'_>) -> Option<Memory> {
-    read_v2(reader, "nvmlDeviceGetMemoryInfo_v2(MIG)", Some(instance))
+/// The memory of the MIG instance whose handle the reader has.
+pub(super) fn read_mig(reader: &mut Reader<'_>) -> Option<Memory> {
+    read_v2(reader, "nvmlDeviceGetMemoryInfo_v2(MIG)")
 }
 
-fn read_v2(
-    reader: &mut Reader<'_>,
-    call: &'static str,
-    instance: Option<&Device<'_>>,
-) -> Option<Memory> {
-    let memory = reader.get(call, |_, device| match instance {
-        Some(instance) => instance.memory_info(),
-        None => device.memory_info(),
-    })?;
+fn read_v2(reader: &mut Reader<'_>, call: &'static str) -> Option<Memory> {
+    let memory = reader.get(call, |_, device| device.memory_info())?;
     sane(
         memory.used,
         memory.free,

@@ -1,5 +1,8 @@
 //! All NVLinks of a device together: data and errors.
 //!
+//! The data is that of the counters without the protocol's own. Those of raw bytes, which newer
+//! devices have as well, count something else, and do not stand in for them.
+//!
 //! Knows nothing of what is at the other end.
 
 use nvml_wrapper::enum_wrappers::nv_link::ErrorCounter;
@@ -9,6 +12,7 @@ use super::{
     super::{Named, NvLink, plausible},
     Reader,
     fields::{self, Field, Values},
+    reader::Probed,
 };
 
 /// NVML counts data in KiB.
@@ -42,20 +46,37 @@ const ERRORS: [(&str, &Field, ErrorCounter, &str); 4] = [
     ),
 ];
 
-/// The numbers of the links that the device has, whether they are up or not.
-pub(super) fn find_links(reader: &mut Reader<'_>) -> Vec<u32> {
-    let exists = |link: &u32| {
-        // The numbers beyond the last link are unsupported, which says nothing of the call.
-        let call = "nvmlDeviceGetNvLinkState";
-        reader
-            .probe(call, |_, device| device.link_wrapper_for(*link).is_active())
-            .is_some()
-    };
-    (0..NVML_NVLINK_MAX_LINKS).filter(exists).collect()
+/// The links that the device has, whether they are up or not.
+#[derive(Debug, Default)]
+pub(super) struct Links(Vec<Link>);
+
+#[derive(Debug)]
+struct Link {
+    number: u32,
+    /// What each counter last said: a link that goes down must not take its errors with it.
+    errors: [Option<u64>; ERRORS.len()],
 }
 
-pub(super) fn read(reader: &mut Reader<'_>, links: &[u32], fields: &Values) -> NvLink {
-    if links.is_empty() {
+impl Links {
+    /// Looks for links. One that was there does not go.
+    pub(super) fn find(&mut self, reader: &mut Reader<'_>) {
+        for number in 0..NVML_NVLINK_MAX_LINKS {
+            // The numbers beyond the last link are unsupported, which says nothing of the call.
+            let call = "nvmlDeviceGetNvLinkState";
+            let state = reader.probe(call, |_, device| {
+                device.link_wrapper_for(number).is_active()
+            });
+            let known = self.0.iter().any(|link| link.number == number);
+            if matches!(state, Some(Ok(_))) && !known {
+                let errors = [None; ERRORS.len()];
+                self.0.push(Link { number, errors });
+            }
+        }
+    }
+}
+
+pub(super) fn read(reader: &mut Reader<'_>, links: &mut Links, fields: &Values) -> NvLink {
+    if links.0.is_empty() {
         return NvLink::default();
     }
     let bytes = |field| {
@@ -63,9 +84,9 @@ pub(super) fn read(reader: &mut Reader<'_>, links: &[u32], fields: &Values) -> N
             .count(field)
             .and_then(|kibibytes| kibibytes.checked_mul(KIBIBYTE))
     };
-    let errors = |(name, field, counter, call): (_, &Field, ErrorCounter, _)| {
+    let errors = |(kind, (name, field, counter, call)): (_, (_, &Field, ErrorCounter, _))| {
         let sum = if field.is_unsupported(reader) {
-            sum_errors(reader, links, counter, call)
+            sum_errors(reader, &mut links.0, kind, counter, call)
         } else {
             fields.count(field)
         };
@@ -74,23 +95,40 @@ pub(super) fn read(reader: &mut Reader<'_>, links: &[u32], fields: &Values) -> N
     NvLink {
         transmitted_bytes: bytes(&fields::NVLINK_TRANSMITTED),
         received_bytes: bytes(&fields::NVLINK_RECEIVED),
-        errors: ERRORS.into_iter().filter_map(errors).collect(),
+        errors: ERRORS.into_iter().enumerate().filter_map(errors).collect(),
     }
 }
 
-/// The sum over all links, or nothing if one of them does not tell: a sum without it would fall.
+/// The sum over all links that have ever told; nothing if one that may tell does not, because a
+/// sum without it would fall.
 fn sum_errors(
     reader: &mut Reader<'_>,
-    links: &[u32],
+    links: &mut [Link],
+    kind: usize,
     counter: ErrorCounter,
     call: &'static str,
 ) -> Option<u64> {
-    let mut sum = 0_u64;
-    for link in links {
-        let errors = reader.get(call, |_, device| {
-            device.link_wrapper_for(*link).error_counter(counter)
-        })?;
-        sum = sum.checked_add(plausible::count_u64(errors)?)?;
+    if reader.is_unsupported(call) {
+        return None;
     }
-    Some(sum)
+    let mut sum = None;
+    for link in links {
+        let errors = reader.probe(call, |_, device| {
+            device.link_wrapper_for(link.number).error_counter(counter)
+        })?;
+        match errors {
+            Ok(errors) => link.errors[kind] = Some(plausible::count_u64(errors)?),
+            Err(Probed::Failed) => return None,
+            // It is down.
+            Err(Probed::Absent) => {}
+        }
+        if let Some(errors) = link.errors[kind] {
+            sum = Some(sum.unwrap_or(0_u64).checked_add(errors)?);
+        }
+    }
+    if sum.is_none() {
+        // No link tells: it is the device, as far as one can say.
+        reader.set_refused(call);
+    }
+    sum
 }

@@ -28,9 +28,9 @@ pub(super) fn read_energy(reader: &mut Reader<'_>) -> Option<f64> {
     plausible::count_u64(energy?).map(|millijoules| millijoules as f64 / 1e3)
 }
 
-pub(super) fn count_fans(reader: &mut Reader<'_>) -> u32 {
+pub(super) fn count_fans(reader: &mut Reader<'_>) -> Option<u32> {
     let fans = reader.get("nvmlDeviceGetNumFans", |_, device| device.num_fans());
-    fans.filter(|fans| *fans <= MOST_FANS).unwrap_or(0)
+    fans.filter(|fans| *fans <= MOST_FANS)
 }
 
 /// One number for each fan, or none at all: a fan that is left out would give its number to the

@@ -1,6 +1,6 @@
-//! Processes on a device: what they hold of its memory, and how busy they keep it.
+//! Processes on a device, and what they hold of its memory.
 //!
-//! Knows nothing of who the processes are.
+//! Knows nothing of who the processes are, nor what samples say of them.
 
 use std::{collections::BTreeMap, os::raw::c_uint};
 
@@ -14,6 +14,7 @@ use nvml_wrapper_sys::bindings::{
 use super::{
     super::{GpuProcess, plausible},
     Reader,
+    shares::{Now, Shares},
 };
 
 /// Room for this many at first. It grows.
@@ -48,13 +49,10 @@ pub(super) struct Buffers {
     samples: Vec<nvmlProcessUtilizationSample_t>,
 }
 
-/// The time of the newest sample of utilisation that was seen, by the device's clock.
-#[derive(Debug, Default)]
-pub(super) struct Seen(u64);
-
 impl Buffers {
-    pub(super) fn read(&mut self, reader: &mut Reader<'_>, seen: &mut Seen) -> Vec<GpuProcess> {
+    pub(super) fn read(&mut self, reader: &mut Reader<'_>, shares: &mut Shares) -> Vec<GpuProcess> {
         let mut processes = BTreeMap::new();
+        let room = &mut self.processes;
         let compute = |lib: &NvmlLib, handle, count: &mut c_uint, room: &mut [_]| {
             let call = lib.nvmlDeviceGetComputeRunningProcesses_v3.as_ref().ok()?;
             // SAFETY: the handle is of this session, and `count` is the room's length.
@@ -63,7 +61,21 @@ impl Buffers {
         let call = "nvmlDeviceGetComputeRunningProcesses_v3";
         merge(
             &mut processes,
-            list(reader, call, &mut self.processes, NO_PROCESS, compute),
+            list(reader, call, room, NO_PROCESS, compute),
+        );
+        // Those that share the device by NVIDIA's multi-process service are in a list of their own.
+        let sharing = |lib: &NvmlLib, handle, count: &mut c_uint, room: &mut [_]| {
+            let call = lib
+                .nvmlDeviceGetMPSComputeRunningProcesses_v3
+                .as_ref()
+                .ok()?;
+            // SAFETY: as above.
+            Some(unsafe { call(handle, count, room.as_mut_ptr()) })
+        };
+        let call = "nvmlDeviceGetMPSComputeRunningProcesses_v3";
+        merge(
+            &mut processes,
+            list(reader, call, room, NO_PROCESS, sharing),
         );
         let graphics = |lib: &NvmlLib, handle, count: &mut c_uint, room: &mut [_]| {
             let call = lib.nvmlDeviceGetGraphicsRunningProcesses_v3.as_ref().ok()?;
@@ -73,9 +85,10 @@ impl Buffers {
         let call = "nvmlDeviceGetGraphicsRunningProcesses_v3";
         merge(
             &mut processes,
-            list(reader, call, &mut self.processes, NO_PROCESS, graphics),
+            list(reader, call, room, NO_PROCESS, graphics),
         );
-        let since = seen.0;
+        let now = Now::read();
+        let since = shares.seen_until(now);
         let samples = |lib: &NvmlLib, handle, count: &mut c_uint, room: &mut [_]| {
             let call = lib.nvmlDeviceGetProcessUtilization.as_ref().ok()?;
             // SAFETY: as above.
@@ -89,20 +102,21 @@ impl Buffers {
             }
         };
         let call = "nvmlDeviceGetProcessUtilization";
-        let samples = list(reader, call, &mut self.samples, NO_SAMPLE, samples);
-        attribute(&mut processes, samples, seen);
+        if let Some(samples) = list(reader, call, &mut self.samples, NO_SAMPLE, samples) {
+            shares.attribute(&mut processes, samples, now);
+        }
         processes.into_values().collect()
     }
 }
 
-/// Calls for a list until there is room enough for it.
+/// Calls for a list until there is room enough for it. Nothing if the device does not tell.
 fn list<'b, T: Copy>(
     reader: &mut Reader<'_>,
     call: &'static str,
     room: &'b mut Vec<T>,
     empty: T,
     read: impl Fn(&NvmlLib, nvmlDevice_t, &mut c_uint, &mut [T]) -> Option<nvmlReturn_t>,
-) -> &'b [T] {
+) -> Option<&'b [T]> {
     if room.is_empty() {
         room.resize(ROOM, empty);
     }
@@ -114,29 +128,28 @@ fn list<'b, T: Copy>(
             small = code == Some(INSUFFICIENT_SIZE);
             if small { Some(SUCCESS) } else { code }
         });
-        let Some(wanted) = wanted.map(|wanted| wanted as usize) else {
-            return &[];
-        };
+        let wanted = wanted? as usize;
         if !small {
-            return &room[..wanted.min(room.len())];
+            return Some(&room[..wanted.min(room.len())]);
         }
         // Some drivers do not say how much is wanted.
         let wanted = wanted.max(room.len()).saturating_mul(2);
         if wanted > MOST {
-            return &[];
+            return None;
         }
         room.resize(wanted, empty);
     }
-    &[]
+    None
 }
 
-type Processes = BTreeMap<(u32, Option<(u32, u32)>), GpuProcess>;
+/// By process and instance.
+pub(super) type Processes = BTreeMap<(u32, Option<(u32, Option<u32>)>), GpuProcess>;
 
-/// Adds a list. A process that is in both lists has the same memory in both.
-fn merge(processes: &mut Processes, list: &[nvmlProcessInfo_t]) {
-    for process in list {
-        let instance = (process.gpuInstanceId, process.computeInstanceId);
-        let mig = (instance.0 != NO_INSTANCE).then_some(instance);
+/// Adds a list. A process that is in several lists has the same memory in all.
+fn merge(processes: &mut Processes, list: Option<&[nvmlProcessInfo_t]>) {
+    for process in list.into_iter().flatten() {
+        let part = |id: u32| (id != NO_INSTANCE).then_some(id);
+        let mig = part(process.gpuInstanceId).map(|id| (id, part(process.computeInstanceId)));
         let bytes = plausible::count_u64(process.usedGpuMemory);
         let merged = processes.entry((process.pid, mig)).or_insert(GpuProcess {
             pid: process.pid,
@@ -144,29 +157,6 @@ fn merge(processes: &mut Processes, list: &[nvmlProcessInfo_t]) {
             ..GpuProcess::default()
         });
         merged.memory_bytes = merged.memory_bytes.max(bytes);
-    }
-}
-
-/// Gives each process the mean of its samples that are newer than those seen.
-fn attribute(
-    processes: &mut Processes,
-    samples: &[nvmlProcessUtilizationSample_t],
-    seen: &mut Seen,
-) {
-    let mut sums: BTreeMap<u32, (f64, u32)> = BTreeMap::new();
-    let since = seen.0;
-    for sample in samples.iter().filter(|sample| sample.timeStamp > since) {
-        seen.0 = seen.0.max(sample.timeStamp);
-        if let Some(ratio) = plausible::ratio(sample.smUtil) {
-            let (sum, count) = sums.entry(sample.pid).or_default();
-            *sum += ratio;
-            *count += 1;
-        }
-    }
-    for (pid, (sum, count)) in sums {
-        if let Some(process) = processes.get_mut(&(pid, None)) {
-            process.sm_utilization_ratio = Some(sum / f64::from(count));
-        }
     }
 }
 
@@ -183,53 +173,32 @@ mod tests {
         }
     }
 
-    const NONE: (u32, u32) = (NO_INSTANCE, NO_INSTANCE);
-
     #[test]
     fn a_process_in_both_lists_counts_once() {
+        const NONE: (u32, u32) = (NO_INSTANCE, NO_INSTANCE);
         let mut merged = Processes::new();
-        merge(
-            &mut merged,
-            &[process(1, 100, NONE), process(2, u64::MAX, NONE)],
-        );
-        merge(
-            &mut merged,
-            &[process(1, 100, NONE), process(1, 30, (2, 0))],
-        );
+        let lists = [
+            Some(vec![process(1, 100, NONE), process(2, u64::MAX, NONE)]),
+            None,
+            Some(vec![
+                process(1, 100, NONE),
+                process(1, 30, (2, 0)),
+                process(3, 40, (2, NO_INSTANCE)),
+            ]),
+        ];
+        for list in &lists {
+            merge(&mut merged, list.as_deref());
+        }
         let memory: Vec<_> = merged
             .values()
             .map(|process| (process.pid, process.mig, process.memory_bytes))
             .collect();
         let want = [
             (1, None, Some(100)),
-            (1, Some((2, 0)), Some(30)),
+            (1, Some((2, Some(0))), Some(30)),
             (2, None, None),
+            (3, Some((2, None)), Some(40)),
         ];
         assert_eq!(memory, want);
-    }
-
-    #[test]
-    fn utilisation_is_the_mean_of_new_samples() {
-        let mut merged = Processes::new();
-        merge(&mut merged, &[process(1, 0, NONE), process(2, 0, NONE)]);
-        let sample = |pid, time, share| nvmlProcessUtilizationSample_t {
-            pid,
-            timeStamp: time,
-            smUtil: share,
-            ..NO_SAMPLE
-        };
-        let mut seen = Seen(100);
-        let samples = [
-            sample(1, 100, 90),
-            sample(1, 101, 20),
-            sample(1, 103, 40),
-            sample(2, 102, 101),
-        ];
-        attribute(&mut merged, &samples, &mut seen);
-        let ratios: Vec<_> = merged.values().map(|it| it.sm_utilization_ratio).collect();
-        assert_eq!(ratios.len(), 2);
-        assert!((ratios[0].unwrap() - 0.3).abs() < 1e-9);
-        assert_eq!(ratios[1], None);
-        assert_eq!(seen.0, 103);
     }
 }

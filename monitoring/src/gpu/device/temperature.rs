@@ -1,5 +1,8 @@
 //! Temperatures, and those at which something happens. NVML has them in degrees Celsius.
 //!
+//! The thresholds that newer devices have as field values are left out: they are distances to a
+//! limit that differs by device, and no temperatures. Those for noise can be set at any time.
+//!
 //! Knows nothing of what happens then.
 
 use nvml_wrapper::enum_wrappers::device::{TemperatureSensor, TemperatureThreshold};

@@ -34,11 +34,11 @@ library_calls! {
         let mut samples = samples();
         samples.made += 1;
         let number = samples.made;
-        samples.kept.insert(number, None);
+        samples.kept.insert(number, Allocated::default());
         sample.put(ptr::without_provenance_mut::<nvmlGpmSample_st>(number))
     }
 
-    library fn nvmlGpmSampleFree(sample: nvmlGpmSample_t) {
+    anytime fn nvmlGpmSampleFree(sample: nvmlGpmSample_t) {
         let gone = samples().kept.remove(&sample.addr());
         gone.map(drop).ok_or(Code::INVALID_ARGUMENT)
     }
@@ -84,6 +84,25 @@ mod calls_on_devices {
     }
 }
 
+/// So many bytes are a sample's own: real ones are large, and it shows when they are not freed.
+const ROOM: usize = 4096;
+
+/// A sample that a program has.
+struct Allocated {
+    taken: Option<Sample>,
+    _room: Vec<u8>,
+}
+
+impl Default for Allocated {
+    fn default() -> Self {
+        Self {
+            taken: None,
+            // Other bytes than zero, so that they are in memory indeed.
+            _room: vec![1; ROOM],
+        }
+    }
+}
+
 /// A sample that was taken.
 #[derive(Clone, Copy)]
 struct Sample {
@@ -94,7 +113,7 @@ struct Sample {
 #[derive(Default)]
 struct Samples {
     made: usize,
-    kept: HashMap<usize, Option<Sample>>,
+    kept: HashMap<usize, Allocated>,
 }
 
 fn samples() -> MutexGuard<'static, Samples> {
@@ -112,7 +131,7 @@ fn supported(unit: &Unit) -> Answer {
 fn take(sample: nvmlGpmSample_t, handle: Handle, seconds: f64) -> Answer {
     let mut samples = samples();
     let kept = samples.kept.get_mut(&sample.addr());
-    *kept.ok_or(Code::INVALID_ARGUMENT)? = Some(Sample { handle, seconds });
+    kept.ok_or(Code::INVALID_ARGUMENT)?.taken = Some(Sample { handle, seconds });
     Ok(())
 }
 
@@ -134,7 +153,10 @@ fn metrics(request: Out<nvmlGpmMetricsGet_t>) -> Answer {
     }
     let sample = |offset: usize| {
         let sample: nvmlGpmSample_t = request.field(offset).get()?;
-        let sample = samples().kept.get(&sample.addr()).copied().flatten();
+        let sample = samples()
+            .kept
+            .get(&sample.addr())
+            .and_then(|sample| sample.taken);
         sample.ok_or(Code::INVALID_ARGUMENT)
     };
     let first = sample(offset_of!(nvmlGpmMetricsGet_t, sample1))?;

@@ -11,12 +11,14 @@ fn energy(nvml: &Nvml) -> u64 {
     gpu.total_energy_consumption().unwrap()
 }
 
-/// The code of the next event for a set that is made now.
-fn next_xid(nvml: &Nvml) -> Option<String> {
+/// The code of the next event for a set that is made now, before `happens`.
+fn next_xid(nvml: &Nvml, happens: impl FnOnce()) -> Option<String> {
     let set = nvml.create_event_set().unwrap();
     let gpu = nvml.device_by_index(0).unwrap();
     let set = gpu.register_events(EventTypes::CRITICAL_XID_ERROR, set);
-    match set.map_err(|error| error.error).unwrap().wait(30) {
+    let set = set.map_err(|error| error.error).unwrap();
+    happens();
+    match set.wait(60) {
         Ok(event) => event.event_data.map(|data| format!("{data:?}")),
         Err(NvmlError::Timeout) => None,
         Err(other) => panic!("{other}"),
@@ -32,16 +34,18 @@ fn is_mapped(library: &std::path::Path) -> bool {
 fn counters_go_on_and_events_are_not_repeated() {
     let script = one("h200", "energy_mj = { start = 0, per_second = 1e6 }");
     let folder = tempfile::tempdir().unwrap();
-    let library = nvml_sim::install(folder.path(), &(script + "[[gpus.xids]]\ncode = 31\n"));
+    let library = nvml_sim::install(folder.path(), &script);
     let nvml = load(&library).unwrap();
-    assert_eq!(next_xid(&nvml).as_deref(), Some("Value(31)"));
+    let script = script + "[[gpus.xids]]\ncode = 31\n";
+    let xid = next_xid(&nvml, || nvml_sim::rewrite(&library, &script));
+    assert_eq!(xid.as_deref(), Some("Value(31)"));
     until("it has grown", || energy(&nvml) > 50_000);
     let before = energy(&nvml);
     drop(nvml);
     assert!(!is_mapped(&library), "the library was not unloaded");
     let nvml = load(&library).unwrap();
     assert!(energy(&nvml) >= before);
-    assert_eq!(next_xid(&nvml), None);
+    assert_eq!(next_xid(&nvml, || ()), None);
 }
 
 #[test]

@@ -7,7 +7,8 @@ use std::{
 
 use tracing_subscriber::fmt::MakeWriter;
 
-use super::{super::journal::Journal, *};
+use super::super::limit::{MOST_LINES, WINDOW};
+use super::*;
 
 /// Where a test's log goes.
 #[derive(Clone, Default)]
@@ -57,9 +58,9 @@ fn said(polls: &[Poll]) -> Vec<String> {
                 number,
                 ..poll.clone()
             };
-            journal.look_at(&poll);
+            journal.look_at(&poll, Instant::now());
             // A collection that finds no newer poll.
-            journal.look_at(&poll);
+            journal.look_at(&poll, Instant::now());
         }
     })
 }
@@ -222,7 +223,35 @@ fn a_driver_gone_mad_fills_no_memory() {
     let polls: Vec<_> = (0..1000).map(named).collect();
     let mut journal = Journal::default();
     for (poll, number) in polls.into_iter().zip(1..) {
-        journal.look_at(&Poll { number, ..poll });
+        journal.look_at(&Poll { number, ..poll }, Instant::now());
     }
     assert_eq!(journal.remembered(), super::super::journal::MOST_DEVICES);
+}
+
+#[test]
+fn a_gpu_that_comes_and_goes_does_not_flood_the_log() {
+    let (here, gone) = (poll_with(&[(0, "A")], &[]), poll_with(&[], &[0]));
+    let mut journal = Journal::default();
+    let begun = Instant::now();
+    let polls = |journal: &mut Journal, numbers: std::ops::Range<u64>, now| {
+        logged(|| {
+            for number in numbers {
+                let poll = if number % 2 == 0 { &gone } else { &here };
+                let poll = Poll {
+                    number,
+                    ..poll.clone()
+                };
+                journal.look_at(&poll, now);
+            }
+        })
+    };
+    let most = usize::try_from(MOST_LINES).unwrap();
+    assert_eq!(polls(&mut journal, 1..102, begun).len(), most);
+    let later = polls(&mut journal, 102..103, begun + WINDOW);
+    assert_eq!(later.len(), 2, "{later:#?}");
+    let left_out = 100 - most;
+    let line = format!(" {left_out} more lines on GPUs");
+    assert!(later[0].contains(&line), "{later:#?}");
+    assert!(later[1].contains("metrics end"), "{later:#?}");
+    assert!(polls(&mut journal, 104..105, begun + 2 * WINDOW).is_empty());
 }

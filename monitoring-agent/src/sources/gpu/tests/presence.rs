@@ -20,12 +20,7 @@ fn source(library: &Path) -> Gpu {
         .library(library)
         .poll_interval(SOON)
         .retry_interval(SOON);
-    Gpu {
-        monitor: monitor.poll(),
-        labels: Arc::new(Labels::new(&[])),
-        journal: Journal::default(),
-        xids: Xids::default(),
-    }
+    Gpu::new(monitor.poll().unwrap(), Arc::new(Labels::new(&[])), true)
 }
 
 /// Collects until this is so.
@@ -42,7 +37,7 @@ fn wait_until(source: &mut Gpu, what: &str, is_so: impl Fn(&Batch) -> bool) -> B
 }
 
 fn is_off(batch: &Batch, why: &str) -> bool {
-    let off = batch.off.as_ref().is_some_and(|off| off.contains(why));
+    let off = batch.off.as_ref().is_some_and(|off| off.why.contains(why));
     assert!(!off || batch.families.is_empty());
     off
 }
@@ -60,8 +55,10 @@ fn a_library_a_driver_and_a_gpu_that_come_later_are_found() {
     let off = wait_until(&mut source, "no library", |batch| {
         is_off(batch, "no NVIDIA")
     });
-    assert!(off.off.unwrap().ends_with("sources.gpu.nvml_library"));
-    assert!(off.lost.is_empty() && !off.starting);
+    let words = off.off.unwrap();
+    let end = "sources.gpu.nvml_library names this file";
+    assert!(words.why.ends_with(end) && !words.is_usual, "{words:?}");
+    assert!(off.lost == [(LOST_EVENT, 0)] && !off.starting);
 
     let installed = nvml_sim::install(folder.path(), "driver_loaded = false");
     assert_eq!(installed, library);

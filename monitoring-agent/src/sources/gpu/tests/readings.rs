@@ -67,8 +67,6 @@ gpu_throttle_active{reason="sw_power_cap"} 0
 gpu_throttle_seconds_total{reason="board_limit"} 0.5
 gpu_throttle_seconds_total{reason="sw_power_cap"} 1.5
 gpu_utilization_ratio 0.01
-gpu_xid_errors_total{xid="31"} 1
-gpu_xid_errors_total{xid="79"} 3
 "#;
 
 fn named<T>(name: &'static str, value: T) -> Vec<Named<T>> {
@@ -176,7 +174,6 @@ fn all() -> GpuMetrics {
             memory_bytes: Some(77),
             sm_utilization_ratio: Some(0.6),
         }],
-        xid_errors: [(31, 1), (79, 3)].into(),
         ..GpuMetrics::default()
     }
 }
@@ -208,7 +205,7 @@ fn several_gpus_share_a_family() {
     let mut second = all();
     second.device_id = 1;
     let poll = poll([all(), second]);
-    let families = families(&poll, &Xids::default(), trainer);
+    let families = families(&poll, &Journal::default(), trainer);
     let names: Vec<_> = families.iter().map(MetricFamily::name).collect();
     assert!(names.is_sorted_by(|left, right| left < right), "{names:?}");
     let series: usize = families.iter().map(|f| f.get_metric().len()).sum();

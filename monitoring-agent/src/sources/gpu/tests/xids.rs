@@ -2,9 +2,13 @@
 
 use std::time::SystemTime;
 
-use monitoring::gpu::{XidErrors, XidEvent, XidEvents};
+use monitoring::gpu::{XidCounts, XidEvent, XidEvents};
 
-use super::{super::xids::MOST_LINES, journal::logged, *};
+use super::{
+    super::limit::{MOST_LINES, WINDOW},
+    journal::logged,
+    *,
+};
 
 fn event(xid: u64) -> XidEvent {
     XidEvent {
@@ -26,7 +30,7 @@ fn events(events: impl IntoIterator<Item = XidEvent>, dropped: u64) -> XidEvents
 }
 
 fn said(events: &XidEvents) -> Vec<String> {
-    logged(|| Xids::default().take(events))
+    logged(|| super::super::xids::say(events, &mut Limit::default(), Instant::now()))
 }
 
 #[test]
@@ -47,42 +51,41 @@ fn each_error_is_said_with_what_is_known_of_it() {
 
 #[test]
 fn a_flood_of_errors_does_not_flood_the_log() {
-    let many = (0..MOST_LINES as u64 + 5).map(event);
-    let said = said(&events(many, 3));
-    assert_eq!(said.len(), MOST_LINES + 1);
-    assert!(
-        said[MOST_LINES].contains(" 8 more critical errors"),
-        "{said:?}"
-    );
+    let most = usize::try_from(MOST_LINES).unwrap();
+    let mut lines = Limit::default();
+    let begun = Instant::now();
+    let mut say = |count: u64, dropped, now| {
+        let events = events((0..count).map(event), dropped);
+        logged(|| super::super::xids::say(&events, &mut lines, now))
+    };
+    assert_eq!(say(u64::from(MOST_LINES) + 5, 0, begun).len(), most);
+    // However often it is asked.
+    assert!(say(7, 3, begun + WINDOW / 2).is_empty());
+    let said = say(1, 2, begun + WINDOW);
+    assert_eq!(said.len(), 2, "{said:?}");
+    assert!(said[0].contains(" 17 more critical errors"), "{said:?}");
+    assert!(said[1].contains("xid=0"), "{said:?}");
+    assert!(say(0, 0, begun + 2 * WINDOW).is_empty());
 }
 
 #[test]
-fn the_errors_of_a_lost_gpu_stay() {
-    let mut xids = Xids::default();
-    let with_errors = |errors: &[(u64, u64)]| GpuMetrics {
-        xid_errors: errors.iter().copied().collect::<XidErrors>(),
-        ..silent(1, "B")
+fn every_gpu_has_its_errors_under_the_number_that_it_has_now() {
+    let of = |uuid: &str, device_id, errors: &[(u64, u64)]| XidCounts {
+        uuid: uuid.to_owned(),
+        device_id,
+        errors: errors.iter().copied().collect(),
     };
-    let of_it = |poll: &Poll, xids: &Xids| {
-        let text = TextEncoder::new().encode_to_string(&families(poll, xids, trainer));
-        let text = text.unwrap();
-        let lines = text.lines().filter(|line| line.contains("uuid=\"B\""));
-        let ours = lines.filter(|line| line.starts_with("gpu_xid_errors_total{"));
-        let short = |line: &str| line.split_once("xid=").unwrap().1.to_owned();
-        ours.map(short).collect::<Vec<_>>()
-    };
-    let lost = poll([silent(0, "A")]);
-    let present = poll([silent(0, "A"), with_errors(&[(31, 2), (79, 1)])]);
-    xids.look_at(&present);
-    assert_eq!(of_it(&present, &xids), ["\"31\"} 2", "\"79\"} 1"]);
-    // The events of what the poll counted come late, and the last one after the loss.
-    xids.look_at(&lost);
-    logged(|| xids.take(&events([event(31), event(79)], 0)));
-    assert_eq!(of_it(&lost, &xids), ["\"31\"} 2", "\"79\"} 1"]);
-    logged(|| xids.take(&events([event(31), event(79)], 0)));
-    assert_eq!(of_it(&lost, &xids), ["\"31\"} 2", "\"79\"} 2"]);
-    // When it is back, its own word counts.
-    let back = poll([with_errors(&[(31, 2), (79, 2)])]);
-    xids.look_at(&back);
-    assert_eq!(of_it(&back, &xids), ["\"31\"} 2", "\"79\"} 2"]);
+    let counts = [of("A", 1, &[(31, 2), (79, 1)]), of("B", 2, &[(79, 3)])];
+    let mut sheet = Sheet::default();
+    // B does not answer: the number of its last error is all there is.
+    super::super::xids::put(&counts, &[("A".to_owned(), 0)].into(), &mut sheet);
+    let text = TextEncoder::new().encode_to_string(&sheet.finish());
+    let text = text.unwrap();
+    let lines = text.lines().filter(|line| !line.starts_with('#'));
+    let want = [
+        "gpu_xid_errors_total{device_id=\"0\",uuid=\"A\",xid=\"31\"} 2",
+        "gpu_xid_errors_total{device_id=\"0\",uuid=\"A\",xid=\"79\"} 1",
+        "gpu_xid_errors_total{device_id=\"2\",uuid=\"B\",xid=\"79\"} 3",
+    ];
+    assert_eq!(lines.collect::<Vec<_>>(), want);
 }
