@@ -5,26 +5,31 @@ mod calls;
 pub mod discovery;
 mod functions;
 pub mod kernels;
+mod launches;
+mod leftovers;
 mod probes;
 mod sums;
+mod users;
 mod watcher;
 
 use std::{
-    collections::{BTreeMap, HashSet},
-    path::Path,
+    collections::BTreeMap,
     sync::{Arc, Mutex},
 };
 
-use aya::{include_bytes_aligned, maps::MapData};
-use monitoring_common::cuda::{LaunchKey, lost};
+use aya::include_bytes_aligned;
+use monitoring_common::cuda::lost;
 use prometheus::proto::MetricFamily;
 
 use self::{
-    calls::{CallMaps, agent},
+    calls::CallMaps,
     discovery::Coverage,
     kernels::Kernels,
+    launches::LaunchMap,
+    leftovers::Leftovers,
     probes::{PROGRAMS, Probes},
     sums::SumMaps,
+    users::Users,
     watcher::{Shared, Watcher, lock},
 };
 use super::StartContext;
@@ -32,18 +37,19 @@ use crate::{
     families::Family as Metrics,
     kernel_state::{self, Losses},
     labels::{Labels, OTHER_NAME},
-    loader::{self, Attach, Family},
-    per_cpu::PerCpuReader,
+    loader::{self, Attach, Family, field},
     source::{Batch, Source, StartError},
 };
 
 const OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/cuda"));
 
-const ATTACH: &[Attach] = &[Attach::Function(PROGRAMS[0]), Attach::Function(PROGRAMS[1])];
+const ATTACH: &[Attach] = &[
+    Attach::Function(PROGRAMS[0]),
+    Attach::Function(PROGRAMS[1]),
+    Attach::BtfTracepoint("cuda_exit", "sched_process_exit"),
+    Attach::BtfTracepoint("cuda_exec", "sched_process_exec"),
+];
 
-const LAUNCHES_HELP: &str = "Calls that launch a kernel, failed ones included, by the kernel's \
-                             name without its parameters; each launch once, whether it entered by \
-                             the runtime or by the driver. Kernels in graphs are not in it.";
 const COVERAGE_HELP: &str = "Processes that use CUDA, by how much of it is seen: attached and static \
                              are counted in full, stripped only by their calls of the driver, \
                              unreadable not at all.";
@@ -53,8 +59,9 @@ struct Cuda {
     labels: Arc<Labels>,
     calls: CallMaps,
     sums: SumMaps,
-    launched: MapData,
-    launch_reader: PerCpuReader<LaunchKey, u64>,
+    launches: LaunchMap,
+    leftovers: Leftovers,
+    users: Users,
     losses: Losses,
     _watcher: Watcher,
 }
@@ -68,7 +75,16 @@ pub fn start(context: &mut StartContext<'_>) -> Result<Box<dyn Source>, StartErr
     let family = Family {
         name: "cuda",
         object: OBJECT,
-        globals: Vec::new(),
+        globals: vec![
+            (
+                "SIGNAL",
+                vec![field(context.offsets, "task_struct", "signal")?],
+            ),
+            (
+                "LIVE",
+                vec![field(context.offsets, "signal_struct", "live.counter")?],
+            ),
+        ],
         map_sizes: Vec::new(),
         programs: ATTACH,
         debug: context.config.ebpf_debug,
@@ -79,19 +95,23 @@ pub fn start(context: &mut StartContext<'_>) -> Result<Box<dyn Source>, StartErr
     let calls = CallMaps::new(&mut loaded)?;
     let sums = SumMaps::new(&mut loaded)?;
     let losses = Losses::new(&mut loaded, &lost::REASONS)?;
-    let launched = loaded.take_map("LAUNCHED")?;
+    let kernels = Arc::new(Mutex::new(Kernels::new()));
+    let launches = LaunchMap::new(&mut loaded, Arc::clone(&kernels))?;
+    let leftovers = Leftovers::new(&mut loaded)?;
+    let users = Users::new(&mut loaded)?;
     let names = loaded.take_map("NAMES")?;
     let shared = Arc::new(Shared {
         loaded: Mutex::new(loaded),
-        kernels: Mutex::new(Kernels::new()),
+        kernels,
         coverage: Mutex::default(),
     });
     Ok(Box::new(Cuda {
         labels: Arc::clone(context.labels),
         calls,
         sums,
-        launched,
-        launch_reader: PerCpuReader::new()?,
+        launches,
+        leftovers,
+        users,
         losses,
         _watcher: Watcher::start(Arc::clone(&shared), probes, names)?,
         shared,
@@ -102,9 +122,11 @@ impl Source for Cuda {
     fn collect(&mut self) -> anyhow::Result<Batch> {
         let names = self.labels.names();
         let (calls, entries) = self.calls.collect(&names)?;
-        let mut families = self.sums.collect(&names)?;
+        let (launches, launched) = self.launches.collect(&names, &mut self.users)?;
+        let mut families = self.sums.collect(&names, &mut self.users)?;
         families.extend(calls);
-        families.push(self.launches(&names)?);
+        families.push(launches);
+        families.push(self.leftovers.collect(&names, &mut self.users)?);
         families.push(self.coverage());
         let (programs, recursions) = kernel_state::programs(&lock(&self.shared.loaded));
         let mut lost = self.losses.read()?;
@@ -115,7 +137,9 @@ impl Source for Cuda {
         for ((name, map), entries) in self.calls.maps().into_iter().zip(entries) {
             maps.push(kernel_state::map(name, map.fd(), Some(entries)));
         }
-        for (name, map) in self.sums.maps() {
+        let (name, map) = self.launches.map();
+        maps.push(kernel_state::map(name, map.fd(), Some(launched)));
+        for (name, map) in self.sums.maps().into_iter().chain([self.users.map()]) {
             maps.push(kernel_state::map(name, map.fd(), None));
         }
         Ok(Batch {
@@ -129,41 +153,6 @@ impl Source for Cuda {
 }
 
 impl Cuda {
-    fn launches(&mut self, agents: &[String]) -> anyhow::Result<MetricFamily> {
-        let mut counts = Vec::new();
-        self.launch_reader
-            .for_each(self.launched.fd(), |key, per_cpu| {
-                counts.push((key, per_cpu.iter().sum::<u64>()));
-            })?;
-        let mut kernels = lock(&self.shared.kernels);
-        let rows = kernels.launches(counts.iter().copied());
-        // What has ended is in the sums now, and its place in the map is free for others.
-        let ended: HashSet<u32> = counts
-            .iter()
-            .map(|(key, _)| key.pid)
-            .filter(|pid| !Path::new(&format!("/proc/{pid}")).exists())
-            .collect();
-        if !ended.is_empty() {
-            for (key, _) in counts.iter().filter(|(key, _)| ended.contains(&key.pid)) {
-                crate::per_cpu::remove(self.launched.fd(), key)?;
-            }
-            kernels.ended(&ended);
-        }
-        let mut launches = Metrics::counter("gpu_kernel_launches_total", LAUNCHES_HELP);
-        for row in &rows {
-            let device = row
-                .device_id
-                .map_or_else(|| "unknown".to_owned(), |id| id.to_string());
-            let labels = [
-                ("agent", agent(agents, row.agent)),
-                ("device_id", &*device),
-                ("kernel_type", &*row.kernel_type),
-            ];
-            launches.push(&labels, row.count as f64);
-        }
-        Ok(launches.build())
-    }
-
     fn coverage(&self) -> MetricFamily {
         let mut sums: BTreeMap<(String, &'static str), u64> = BTreeMap::new();
         for (pid, coverage) in lock(&self.shared.coverage).iter() {

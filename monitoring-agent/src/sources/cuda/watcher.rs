@@ -31,7 +31,7 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// What the thread and the collections share.
 pub(super) struct Shared {
     pub(super) loaded: Mutex<Loaded>,
-    pub(super) kernels: Mutex<Kernels>,
+    pub(super) kernels: Arc<Mutex<Kernels>>,
     /// Processes that use CUDA, and how much of it is seen.
     pub(super) coverage: Mutex<BTreeMap<u32, Coverage>>,
 }

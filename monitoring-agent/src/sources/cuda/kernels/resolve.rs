@@ -7,6 +7,8 @@ use std::{
     sync::Arc,
 };
 
+use monitoring_common::cuda::{ProcessId, pid_of};
+
 use super::{
     Name,
     known::Known,
@@ -47,11 +49,12 @@ impl Resolver {
     /// because the budget is used up.
     pub(super) fn names(
         &mut self,
-        pid: u32,
+        process: ProcessId,
         functions: &BTreeSet<u64>,
         known: &Known,
         budget: &mut Budget,
     ) -> Vec<(u64, Arc<Name>)> {
+        let pid = pid_of(process);
         let all = |what: &str| {
             let name = Arc::new(Name::unknown(what));
             let functions = functions.iter();
@@ -157,9 +160,12 @@ fn inherited(pid: u32, mappings: &HashMap<u64, Mapping>, known: &Known) -> HashM
             break;
         };
         ancestor = parent;
+        let Some(process) = known.process(ancestor) else {
+            continue;
+        };
         let left = mappings.keys().filter(|each| !names.contains_key(*each));
         let said: BTreeMap<u64, Arc<Name>> = left
-            .filter_map(|each| Some((*each, known.name((ancestor, *each)).ok()?)))
+            .filter_map(|each| Some((*each, known.name((process, *each)).ok()?)))
             .collect();
         if said.is_empty() {
             continue;
