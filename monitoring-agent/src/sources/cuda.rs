@@ -122,7 +122,7 @@ impl Source for Cuda {
     fn collect(&mut self) -> anyhow::Result<Batch> {
         let names = self.labels.names();
         let (calls, entries) = self.calls.collect(&names)?;
-        let (launches, launched) = self.launches.collect(&names, &mut self.users)?;
+        let (launches, functions) = self.launches.collect(&names, &mut self.users)?;
         let mut families = self.sums.collect(&names, &mut self.users)?;
         families.extend(calls);
         families.push(launches);
@@ -138,7 +138,7 @@ impl Source for Cuda {
             maps.push(kernel_state::map(name, map.fd(), Some(entries)));
         }
         let (name, map) = self.launches.map();
-        maps.push(kernel_state::map(name, map.fd(), Some(launched)));
+        maps.push(kernel_state::map(name, map.fd(), Some(functions)));
         for (name, map) in self.sums.maps().into_iter().chain([self.users.map()]) {
             maps.push(kernel_state::map(name, map.fd(), None));
         }
