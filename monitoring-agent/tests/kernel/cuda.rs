@@ -14,6 +14,7 @@ use std::{
 };
 
 use monitoring_agent::source::Batch;
+use prometheus::proto::MetricFamily;
 use tempfile::TempDir;
 
 use self::library::{LAUNCHED, allocate, free, launch, wait_for_device};
@@ -87,9 +88,9 @@ fn calls_are_counted_once_and_completely() {
     let (mut node, _folder, _alone) = watched();
     let before = LAUNCHED.load(Relaxed);
     let workers: Vec<_> = (0..THREADS).map(|_| thread::spawn(work)).collect();
-    workers
-        .into_iter()
-        .for_each(|worker| worker.join().unwrap());
+    for worker in workers {
+        worker.join().unwrap();
+    }
     assert_eq!(LAUNCHED.load(Relaxed) - before, THREADS * LAUNCHES);
     let batch = node.collect(SOURCE);
     let count = |call: &str| {
@@ -118,7 +119,7 @@ fn calls_are_counted_once_and_completely() {
         .families
         .iter()
         .filter(|family| family.name() == "gpu_kernel_launches_total")
-        .flat_map(|family| family.get_metric())
+        .flat_map(MetricFamily::get_metric)
         .map(|metric| metric.get_counter().get_value())
         .sum();
     assert!(
@@ -132,6 +133,11 @@ fn calls_are_counted_once_and_completely() {
 }
 
 /// Bytes that this process holds on a device.
+#[allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "exact counts"
+)]
 fn held(batch: &Batch, device: &str) -> Option<u64> {
     let labels = [("agent", ME), ("device_id", device)];
     let gauge = sample(batch, "cuda_allocated_bytes", &labels)?;

@@ -7,13 +7,15 @@ use std::{
     ptr,
 };
 
+use prometheus::proto::MetricFamily;
+
 use super::{
     BYTES, SOURCE, held,
     library::{DEVICE, allocate, launch, wait_for_stream},
     watched,
 };
 use crate::{
-    node::{ME, Node, losses, sample},
+    node::{ME, Node, count, losses, sample},
     poll::poll_until,
     work,
 };
@@ -34,10 +36,8 @@ fn launches(node: &mut Node) -> u64 {
     assert!(losses(&batch).is_empty(), "{:?}", losses(&batch));
     let families = batch.families.iter();
     let launches = families.filter(|family| family.name() == "gpu_kernel_launches_total");
-    let metrics = launches.flat_map(|family| family.get_metric());
-    metrics
-        .map(|metric| metric.get_counter().get_value() as u64)
-        .sum()
+    let metrics = launches.flat_map(MetricFamily::get_metric);
+    metrics.map(count).sum()
 }
 
 #[test]
