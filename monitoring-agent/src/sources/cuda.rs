@@ -5,6 +5,7 @@ mod calls;
 pub mod discovery;
 mod functions;
 pub mod kernels;
+mod patience;
 mod probes;
 mod sums;
 mod watcher;
@@ -12,7 +13,7 @@ mod watcher;
 use std::{
     collections::{BTreeMap, HashSet},
     path::Path,
-    sync::{Arc, Mutex},
+    sync::{Arc, TryLockError},
 };
 
 use aya::{include_bytes_aligned, maps::MapData};
@@ -21,8 +22,8 @@ use prometheus::proto::MetricFamily;
 
 use self::{
     calls::{CallMaps, agent},
-    discovery::Coverage,
-    kernels::Kernels,
+    discovery::{Coverage, Names},
+    functions::Chosen,
     probes::{PROGRAMS, Probes},
     sums::SumMaps,
     watcher::{Shared, Watcher, lock},
@@ -34,8 +35,10 @@ use crate::{
     labels::{Labels, OTHER_NAME},
     loader::{self, Attach, Family},
     per_cpu::PerCpuReader,
-    source::{Batch, Source, StartError},
+    source::{Batch, ProgramState, Source, StartError},
 };
+
+pub use functions::is_call;
 
 const OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/cuda"));
 
@@ -56,6 +59,8 @@ struct Cuda {
     launched: MapData,
     launch_reader: PerCpuReader<LaunchKey, u64>,
     losses: Losses,
+    /// What the kernel said last of the programs, and how often it did not run them.
+    programs: (Vec<ProgramState>, u64),
     _watcher: Watcher,
 }
 
@@ -80,12 +85,11 @@ pub fn start(context: &mut StartContext<'_>) -> Result<Box<dyn Source>, StartErr
     let sums = SumMaps::new(&mut loaded)?;
     let losses = Losses::new(&mut loaded, &lost::REASONS)?;
     let launched = loaded.take_map("LAUNCHED")?;
-    let names = loaded.take_map("NAMES")?;
-    let shared = Arc::new(Shared {
-        loaded: Mutex::new(loaded),
-        kernels: Mutex::new(Kernels::new()),
-        coverage: Mutex::default(),
-    });
+    let told = loaded.take_map("NAMES")?;
+    let settings = &context.config.sources.cuda;
+    let names = Names::with(&settings.libraries);
+    let chosen = Chosen::new(&settings.calls, &settings.exclude_calls);
+    let shared = Arc::new(Shared::new(loaded));
     Ok(Box::new(Cuda {
         labels: Arc::clone(context.labels),
         calls,
@@ -93,7 +97,8 @@ pub fn start(context: &mut StartContext<'_>) -> Result<Box<dyn Source>, StartErr
         launched,
         launch_reader: PerCpuReader::new()?,
         losses,
-        _watcher: Watcher::start(Arc::clone(&shared), probes, names)?,
+        programs: Default::default(),
+        _watcher: Watcher::start(&shared, probes, told, names, chosen)?,
         shared,
     }))
 }
@@ -106,11 +111,12 @@ impl Source for Cuda {
         families.extend(calls);
         families.push(self.launches(&names)?);
         families.push(self.coverage());
-        let (programs, recursions) = kernel_state::programs(&lock(&self.shared.loaded));
+        let (programs, recursions) = self.programs();
         let mut lost = self.losses.read()?;
         lost.push(("recursion", recursions));
         let of_names = lock(&self.shared.kernels).lost();
         lost.push(("malformed_event", of_names.malformed));
+        lost.extend(self.shared.missed());
         let mut maps = Vec::new();
         for ((name, map), entries) in self.calls.maps().into_iter().zip(entries) {
             maps.push(kernel_state::map(name, map.fd(), Some(entries)));
@@ -149,6 +155,11 @@ impl Cuda {
             }
             kernels.ended(&ended);
         }
+        let waiting = kernels.is_waiting();
+        drop(kernels);
+        if waiting {
+            self.shared.find_names();
+        }
         let mut launches = Metrics::counter("gpu_kernel_launches_total", LAUNCHES_HELP);
         for row in &rows {
             let device = row
@@ -162,6 +173,19 @@ impl Cuda {
             launches.push(&labels, row.count as f64);
         }
         Ok(launches.build())
+    }
+
+    /// The programs' states. While one of them is attached to a file, those of the last time: that
+    /// may take as long as a file system wants.
+    fn programs(&mut self) -> (Vec<ProgramState>, u64) {
+        match self.shared.loaded.try_lock() {
+            Ok(loaded) => self.programs = kernel_state::programs(&loaded),
+            Err(TryLockError::Poisoned(broken)) => {
+                self.programs = kernel_state::programs(&broken.into_inner());
+            }
+            Err(TryLockError::WouldBlock) => {}
+        }
+        self.programs.clone()
     }
 
     fn coverage(&self) -> MetricFamily {

@@ -19,17 +19,20 @@ use std::{
 pub use known::{MAX_FUNCTIONS, MAX_NAME_BYTES};
 use monitoring_common::cuda::{LaunchKey, MAX_LAUNCHED};
 pub use name::{FULL_CHARS, LABEL_CHARS, Name};
+pub use resolve::{Budget, Resolver};
 pub use totals::{FIRST_NAMES, LATER_NAMES, Launches, MAX_DEVICES, OTHER};
 
 use self::{
     known::{Function, Known, What},
     record::Says,
-    resolve::{Budget, Resolver},
     totals::Totals,
 };
 
 /// Most functions that wait for their names to be found out: all that can have been launched.
 const MAX_WAITING: usize = MAX_LAUNCHED;
+
+/// Answers with the name that a process has said of a function.
+pub type Said<'a> = &'a dyn Fn(u32, u64) -> Option<Arc<Name>>;
 
 /// What processes' functions are called, and their launches by name.
 ///
@@ -39,12 +42,17 @@ const MAX_WAITING: usize = MAX_LAUNCHED;
 /// # Example
 ///
 /// ```
-/// use monitoring_agent::sources::cuda::kernels::Kernels;
+/// use monitoring_agent::sources::cuda::kernels::{Budget, Kernels, Resolver};
 /// use monitoring_common::cuda::LaunchKey;
 ///
 /// let mut kernels = Kernels::new();
 /// // For each record of the ring buffer: `kernels.received(&record)`. When it is empty:
-/// kernels.resolve();
+/// let (mut resolver, mut budget) = (Resolver::default(), Budget::default());
+/// for (pid, functions) in kernels.take_waiting() {
+///     let said = |pid, function| kernels.name(pid, function);
+///     let names = resolver.names(pid, &functions, &said, &mut budget);
+///     kernels.found(pid, functions, names);
+/// }
 /// let key = LaunchKey { function: 0x1000, pid: u32::MAX, agent: 3, device: 0 };
 /// let launches = kernels.launches([(key, 5)].into_iter());
 /// assert_eq!((launches[0].agent, launches[0].count), (3, 5));
@@ -53,7 +61,6 @@ const MAX_WAITING: usize = MAX_LAUNCHED;
 pub struct Kernels {
     known: Known,
     waiting: BTreeMap<u32, BTreeSet<u64>>,
-    resolver: Resolver,
     totals: Totals,
     /// For launches that were counted before the function's name was found out.
     unresolved: Arc<Name>,
@@ -84,7 +91,6 @@ impl Kernels {
         Self {
             known: Known::default(),
             waiting: BTreeMap::new(),
-            resolver: Resolver::default(),
             totals: Totals::new(),
             unresolved: Arc::new(Name::unknown("unresolved")),
             lost: Lost::default(),
@@ -112,23 +118,39 @@ impl Kernels {
         }
     }
 
-    /// Finds out the names that are waited for. Reads files of processes: bounded, but for file
-    /// systems of a network that do not answer.
-    pub fn resolve(&mut self) {
-        let mut budget = Budget::new();
-        for (pid, mut functions) in std::mem::take(&mut self.waiting) {
+    /// Whether names are waited for.
+    pub fn is_waiting(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    /// The functions, by process, whose names are waited for: a [`Resolver`] finds them out, and
+    /// [`found`](Self::found) takes them in.
+    pub fn take_waiting(&mut self) -> BTreeMap<u32, BTreeSet<u64>> {
+        let mut waiting = std::mem::take(&mut self.waiting);
+        waiting.retain(|pid, functions| {
             // Some may have been told meanwhile.
-            functions.retain(|function| self.known.name((pid, *function)).is_err());
-            let names = self
-                .resolver
-                .names(pid, &functions, &self.known, &mut budget);
-            for (function, name) in names {
-                functions.remove(&function);
+            functions.retain(|function| self.known.name((*pid, *function)).is_err());
+            !functions.is_empty()
+        });
+        waiting
+    }
+
+    /// Takes in names of a process's functions; those of `functions` without one go on waiting.
+    pub fn found(
+        &mut self,
+        pid: u32,
+        mut functions: BTreeSet<u64>,
+        names: Vec<(u64, Arc<Name>)>,
+    ) {
+        for (function, name) in names {
+            functions.remove(&function);
+            // What was told meanwhile is better.
+            if self.known.name((pid, function)).is_err() {
                 self.known.insert((pid, function), What::Name(name));
             }
-            if !functions.is_empty() {
-                self.waiting.insert(pid, functions);
-            }
+        }
+        for function in functions {
+            self.wait_for((pid, function));
         }
     }
 

@@ -20,6 +20,18 @@ fn say(kernels: &mut Kernels, pid: u32, function: u64, name: &str) {
     kernels.received(&encode(pid, function, 0, text.as_bytes()));
 }
 
+impl Kernels {
+    /// Finds out all names that are waited for.
+    fn resolve(&mut self) {
+        let (mut resolver, mut budget) = (Resolver::default(), Budget::default());
+        for (pid, functions) in self.take_waiting() {
+            let said = |pid, function| self.name(pid, function);
+            let names = resolver.names(pid, &functions, &said, &mut budget);
+            self.found(pid, functions, names);
+        }
+    }
+}
+
 fn launch(kernels: &mut Kernels, pid: u32, functions: &[u64]) {
     for function in functions {
         kernels.received(&encode(pid, *function, 0, b""));
