@@ -144,7 +144,12 @@ fn compare(metrics: &str, said: &Value, api: &str) {
         sum(metrics, "cuda_free_bytes_total", "workload"),
         number(&said["freed_bytes"]),
     );
-    for line in metrics.lines().filter(|line| line.starts_with("monitoring_agent_lost_total") && !line.ends_with(" 0")) { println!("{line}"); }
+    for line in metrics
+        .lines()
+        .filter(|line| line.starts_with("monitoring_agent_lost_total") && !line.ends_with(" 0"))
+    {
+        println!("{line}");
+    }
     let lost = sum(metrics, "monitoring_agent_lost_total", "source=\"cuda\"");
     same("lost", lost, 0.0);
 }

@@ -125,7 +125,7 @@ fn free(pointer: usize) {
 /// What this process's threads do.
 fn work() {
     for function in 1..=LAUNCHES {
-        launch(usize::from(function % 10 != 0) * work as usize);
+        launch(usize::from(function % 10 != 0) * work as *const () as usize);
     }
     let kept = allocate();
     free(allocate());
@@ -173,7 +173,7 @@ fn calls_are_counted_once_and_completely() {
     let bytes = THREADS * BYTES as u64;
     assert_eq!(counter(&batch, "cuda_alloc_bytes_total", &me), 3 * bytes);
     assert_eq!(counter(&batch, "cuda_free_bytes_total", &me), 2 * bytes);
-    assert_eq!(counter(&batch, "cuda_unknown_frees_total", &me), THREADS);
+    assert_eq!(counter(&batch, "cuda_double_frees_total", &me), THREADS);
     let held = [("agent", ME), ("device_id", "0")];
     let held = sample(&batch, "cuda_allocated_bytes", &held)
         .unwrap()

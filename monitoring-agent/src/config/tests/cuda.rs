@@ -34,14 +34,34 @@ fn what_matches_nothing_is_an_error() {
     let (calls, excluded) = ("sources.cuda.calls", "sources.cuda.exclude_calls");
     let libraries = "sources.cuda.libraries";
     let unknown = "is no call that is counted";
-    check("calls = ['cudaLunchKernel']", calls, "cudaLunchKernel", unknown);
+    check(
+        "calls = ['cudaLunchKernel']",
+        calls,
+        "cudaLunchKernel",
+        unknown,
+    );
     check("calls = ['cuMem*', 'cu?']", calls, "\"cu?\"", unknown);
     // Versions of a call are all counted as the one.
     check("calls = ['cuMemAlloc_v2']", calls, "cuMemAlloc_v2", unknown);
     check("exclude_calls = ['hip*']", excluded, "hip*", unknown);
-    check("calls = 'cu*'", calls, "cu*", "a string where a list of globs belongs");
-    check("calls = [7]", calls, "7", "a whole number where a glob belongs");
+    check(
+        "calls = 'cu*'",
+        calls,
+        "cu*",
+        "a string where a list of globs belongs",
+    );
+    check(
+        "calls = [7]",
+        calls,
+        "7",
+        "a whole number where a glob belongs",
+    );
     check("calls = ['']", calls, "''", "empty");
     check("exclude_calls = ['[a']", excluded, "[a", "at character");
-    check("libraries = ['/opt/libcudart.so']", libraries, "/opt", "has a /");
+    check(
+        "libraries = ['/opt/libcudart.so']",
+        libraries,
+        "/opt",
+        "has a /",
+    );
 }

@@ -46,7 +46,7 @@ const CPU_INTERVAL: Duration = Duration::from_secs(1);
 /// What the threads and the collections share.
 pub(super) struct Shared {
     pub(super) loaded: Mutex<Loaded>,
-    pub(super) kernels: Mutex<Kernels>,
+    pub(super) kernels: Arc<Mutex<Kernels>>,
     /// Processes that use CUDA, and how much of it is seen.
     pub(super) coverage: Mutex<BTreeMap<u32, Coverage>>,
     /// The same processes: everything that they map is of interest.
@@ -64,10 +64,10 @@ struct Missed {
 }
 
 impl Shared {
-    pub(super) fn new(loaded: Loaded) -> Self {
+    pub(super) fn new(loaded: Loaded, kernels: Arc<Mutex<Kernels>>) -> Self {
         Self {
             loaded: Mutex::new(loaded),
-            kernels: Mutex::new(Kernels::new()),
+            kernels,
             coverage: Mutex::default(),
             followed: Mutex::default(),
             requests: Requests::default(),

@@ -16,8 +16,10 @@
 
 mod calls;
 mod contexts;
+mod copies;
 mod launches;
 mod memory;
+mod processes;
 mod registers;
 mod windows;
 
@@ -33,8 +35,9 @@ use aya_ebpf::{
 use monitoring_common::cuda::{
     Hook, Thread,
     kind::{
-        ALIAS_FUNCTION, ALLOC, COPY, FREE, GET_CONTEXT, GET_FUNCTION, GRAPH_LAUNCH, LAUNCH,
-        LAUNCH_EX, NAME_FUNCTION, SET_CONTEXT, SET_DEVICE, SYNC,
+        ALIAS_FUNCTION, ALLOC, COPY, COPY_BATCH, COPY_STRUCTURE, CREATE_CONTEXT, FREE, GET_CONTEXT,
+        GET_FUNCTION, GRAPH_LAUNCH, LAUNCH, LAUNCH_EX, NAME_FUNCTION, POP_CONTEXT, PUSH_CONTEXT,
+        RECORD_EVENT, SET, SET_CONTEXT, SET_DEVICE, SYNC, SYNC_EVENT,
     },
     lost::{NO_RETURN, THREAD_STATE},
 };
@@ -72,12 +75,13 @@ fn cuda_enter(ctx: ProbeContext) -> u32 {
         }
         // That one has not returned, and its frame is gone: it was left by an exception or a jump.
         lost(NO_RETURN);
-        calls::count_untimed(Hook(thread.hook), thread.agent);
+        processes::leave(thread);
     }
+    processes::process_of(thread);
     if hook.kind() == NAME_FUNCTION {
         // It calls nothing, and its return tells nothing.
         let [function, name, _, _] = arguments(registers, hook);
-        launches::register(function, name);
+        launches::register(thread, function, name);
         return 0;
     }
     let epoch = label_epoch();
@@ -92,6 +96,9 @@ fn cuda_enter(ctx: ProbeContext) -> u32 {
         launches::entered(hook, thread);
     }
     thread.entered_ns = now_ns();
+    if hook.waits() {
+        windows::waits(thread);
+    }
     0
 }
 
@@ -118,17 +125,28 @@ fn cuda_return(ctx: RetProbeContext) -> u32 {
     let code: u32 = ctx.ret();
     if code != 0 {
         calls::count_error(hook, thread.agent, code);
+        if hook.kind() == FREE {
+            memory::not_freed(hook, thread);
+        }
         return 0;
     }
     match hook.kind() {
-        COPY => memory::copied(hook, thread),
+        COPY => copies::copied(hook, thread, left_ns),
+        COPY_STRUCTURE => copies::copied_structure(hook.variant(), thread),
+        COPY_BATCH => copies::copied_batch(thread),
+        SET => copies::set(hook, thread),
         ALLOC => memory::allocated(hook, thread),
-        FREE => memory::freed(thread),
+        FREE => memory::freed(hook, thread),
         SYNC => windows::ended(hook, thread, left_ns),
+        SYNC_EVENT => windows::event_ended(thread, left_ns),
+        RECORD_EVENT => windows::recorded(thread),
         GRAPH_LAUNCH => launches::graph(thread),
         SET_DEVICE => contexts::device_chosen(thread),
         SET_CONTEXT => contexts::context_chosen(thread),
+        PUSH_CONTEXT => contexts::context_pushed(thread),
+        POP_CONTEXT => contexts::context_popped(thread),
         GET_CONTEXT => contexts::context_of_device(thread),
+        CREATE_CONTEXT => contexts::context_created(thread),
         GET_FUNCTION => launches::got(thread),
         ALIAS_FUNCTION => launches::aliased(thread),
         _ => {}

@@ -178,7 +178,10 @@ impl Files {
     pub(super) fn seen_since(&self, key: FileKey, at_ns: u64) -> bool {
         self.known.get(&key).is_some_and(|known| {
             let nothing = |content: &Content| content.points.is_empty();
-            let since = known.outcome.as_ref().and_then(|outcome| outcome.as_ref().ok());
+            let since = known
+                .outcome
+                .as_ref()
+                .and_then(|outcome| outcome.as_ref().ok());
             known.content.as_ref().is_ok_and(nothing) || since.is_some_and(|since| *since <= at_ns)
         })
     }
@@ -278,7 +281,8 @@ impl Files {
         let known = &self.known;
         self.mapped.retain(|_, key| known.contains_key(key));
         let open = known.iter().filter(|(_, known)| known.probed.is_some());
-        self.mapped.extend(open.map(|(key, known)| (known.mapped, *key)));
+        self.mapped
+            .extend(open.map(|(key, known)| (known.mapped, *key)));
         self.beneath.retain(|stamp, key| {
             known
                 .get(key)

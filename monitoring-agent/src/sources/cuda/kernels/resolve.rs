@@ -7,6 +7,8 @@ use std::{
     sync::Arc,
 };
 
+use monitoring_common::cuda::{ProcessId, pid_of};
+
 use super::{
     Name, Said,
     modules::{self, FileId, Mapping},
@@ -49,11 +51,12 @@ impl Resolver {
     /// because the budget is used up. `said` answers with names that processes have said.
     pub fn names(
         &mut self,
-        pid: u32,
+        process: ProcessId,
         functions: &BTreeSet<u64>,
         said: Said<'_>,
         budget: &mut Budget,
     ) -> Vec<(u64, Arc<Name>)> {
+        let pid = pid_of(process);
         let mut mappings = match modules::find(pid, functions) {
             Ok(mappings) => mappings,
             Err(error) if is_gone(&error) => return all(functions, "ended"),

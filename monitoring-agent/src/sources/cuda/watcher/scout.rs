@@ -10,6 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use monitoring_common::cuda::pid_of;
 use tracing::{debug, info, warn};
 
 use super::{Shared, ends::Ends, lock};
@@ -134,7 +135,9 @@ impl Scout {
 
     fn look_at_the_rest(&mut self) {
         let later = mem::take(&mut self.later).into_iter();
-        let mut rest: Vec<_> = later.map(|((pid, file), at_ns)| (pid, file, at_ns)).collect();
+        let mut rest: Vec<_> = later
+            .map(|((pid, file), at_ns)| (pid, file, at_ns))
+            .collect();
         while !rest.is_empty() {
             rest = self.look_at(rest);
         }
@@ -249,12 +252,12 @@ impl Scout {
     fn find_names(&mut self) {
         let mut budget = Budget::default();
         let waiting = lock(&self.shared.kernels).take_waiting();
-        for (pid, functions) in waiting {
+        for (process, functions) in waiting {
             let (shared, asked) = (Arc::clone(&self.shared), functions.clone());
             let mut resolver = mem::take(&mut self.resolver);
             let found = self.patience.run(move || {
-                let said = |pid, function| lock(&shared.kernels).name(pid, function);
-                let names = resolver.names(pid, &asked, &said, &mut budget);
+                let said = |pid, function| lock(&shared.kernels).said(pid, function);
+                let names = resolver.names(process, &asked, &said, &mut budget);
                 (resolver, budget, names)
             });
             let names = match found {
@@ -263,12 +266,13 @@ impl Scout {
                     names
                 }
                 Err(why) => {
+                    let pid = pid_of(process);
                     debug!(pid, "its functions' names were not found out: {why}");
                     budget = Budget::default();
                     Resolver::unreadable(&functions)
                 }
             };
-            lock(&self.shared.kernels).found(pid, functions, names);
+            lock(&self.shared.kernels).found(process, functions, names);
         }
         if lock(&self.shared.kernels).is_waiting() {
             self.shared.find_names();
