@@ -7,6 +7,7 @@ mod functions;
 pub mod kernels;
 mod launches;
 mod leftovers;
+mod patience;
 mod probes;
 mod sums;
 mod users;
@@ -14,7 +15,7 @@ mod watcher;
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, TryLockError},
 };
 
 use aya::include_bytes_aligned;
@@ -23,7 +24,8 @@ use prometheus::proto::MetricFamily;
 
 use self::{
     calls::CallMaps,
-    discovery::Coverage,
+    discovery::{Coverage, Names},
+    functions::Chosen,
     kernels::Kernels,
     launches::LaunchMap,
     leftovers::Leftovers,
@@ -38,8 +40,10 @@ use crate::{
     kernel_state::{self, Losses},
     labels::{Labels, OTHER_NAME},
     loader::{self, Attach, Family, field},
-    source::{Batch, Source, StartError},
+    source::{Batch, ProgramState, Source, StartError},
 };
+
+pub use functions::is_call;
 
 const OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/cuda"));
 
@@ -63,6 +67,8 @@ struct Cuda {
     leftovers: Leftovers,
     users: Users,
     losses: Losses,
+    /// What the kernel said last of the programs, and how often it did not run them.
+    programs: (Vec<ProgramState>, u64),
     _watcher: Watcher,
 }
 
@@ -95,16 +101,15 @@ pub fn start(context: &mut StartContext<'_>) -> Result<Box<dyn Source>, StartErr
     let calls = CallMaps::new(&mut loaded)?;
     let sums = SumMaps::new(&mut loaded)?;
     let losses = Losses::new(&mut loaded, &lost::REASONS)?;
+    let told = loaded.take_map("NAMES")?;
+    let settings = &context.config.sources.cuda;
+    let names = Names::with(&settings.libraries);
+    let chosen = Chosen::new(&settings.calls, &settings.exclude_calls);
     let kernels = Arc::new(Mutex::new(Kernels::new()));
     let launches = LaunchMap::new(&mut loaded, Arc::clone(&kernels))?;
     let leftovers = Leftovers::new(&mut loaded)?;
     let users = Users::new(&mut loaded)?;
-    let names = loaded.take_map("NAMES")?;
-    let shared = Arc::new(Shared {
-        loaded: Mutex::new(loaded),
-        kernels,
-        coverage: Mutex::default(),
-    });
+    let shared = Arc::new(Shared::new(loaded, kernels));
     Ok(Box::new(Cuda {
         labels: Arc::clone(context.labels),
         calls,
@@ -113,7 +118,8 @@ pub fn start(context: &mut StartContext<'_>) -> Result<Box<dyn Source>, StartErr
         leftovers,
         users,
         losses,
-        _watcher: Watcher::start(Arc::clone(&shared), probes, names)?,
+        programs: Default::default(),
+        _watcher: Watcher::start(&shared, probes, told, names, chosen)?,
         shared,
     }))
 }
@@ -126,13 +132,17 @@ impl Source for Cuda {
         let mut families = self.sums.collect(&names, &mut self.users)?;
         families.extend(calls);
         families.push(launches);
+        if lock(&self.shared.kernels).is_waiting() {
+            self.shared.find_names();
+        }
         families.push(self.leftovers.collect(&names, &mut self.users)?);
         families.push(self.coverage());
-        let (programs, recursions) = kernel_state::programs(&lock(&self.shared.loaded));
+        let (programs, recursions) = self.programs();
         let mut lost = self.losses.read()?;
         lost.push(("recursion", recursions));
         let of_names = lock(&self.shared.kernels).lost();
         lost.push(("malformed_event", of_names.malformed));
+        lost.extend(self.shared.missed());
         let mut maps = Vec::new();
         for ((name, map), entries) in self.calls.maps().into_iter().zip(entries) {
             maps.push(kernel_state::map(name, map.fd(), Some(entries)));
@@ -153,6 +163,19 @@ impl Source for Cuda {
 }
 
 impl Cuda {
+    /// The programs' states. While one of them is attached to a file, those of the last time: that
+    /// may take as long as a file system wants.
+    fn programs(&mut self) -> (Vec<ProgramState>, u64) {
+        match self.shared.loaded.try_lock() {
+            Ok(loaded) => self.programs = kernel_state::programs(&loaded),
+            Err(TryLockError::Poisoned(broken)) => {
+                self.programs = kernel_state::programs(&broken.into_inner());
+            }
+            Err(TryLockError::WouldBlock) => {}
+        }
+        self.programs.clone()
+    }
+
     fn coverage(&self) -> MetricFamily {
         let mut sums: BTreeMap<(String, &'static str), u64> = BTreeMap::new();
         for (pid, coverage) in lock(&self.shared.coverage).iter() {

@@ -3,6 +3,7 @@
 
 mod table;
 
+use glob::Pattern;
 use monitoring_common::cuda::Hook;
 
 use self::table::{GROUPS, Group, NONE};
@@ -52,5 +53,55 @@ pub(super) fn api_of(name: &str) -> &'static str {
         "runtime"
     } else {
         "driver"
+    }
+}
+
+/// Whether a glob is that of any counted call's name.
+pub fn is_call(glob: &Pattern) -> bool {
+    all().any(|(name, ..)| glob.matches(name))
+}
+
+/// The calls that are to be counted.
+#[derive(Clone, Debug)]
+pub(super) struct Chosen {
+    /// By number.
+    calls: Vec<bool>,
+}
+
+impl Chosen {
+    /// Those that a glob of the first list matches and none of the second.
+    pub(super) fn new(calls: &[Pattern], excluded: &[Pattern]) -> Self {
+        let is_one = |globs: &[Pattern], name| globs.iter().any(|glob| glob.matches(name));
+        let calls = all().map(|(name, ..)| is_one(calls, name) && !is_one(excluded, name));
+        Self {
+            calls: calls.collect(),
+        }
+    }
+
+    pub(super) fn has(&self, hook: Hook) -> bool {
+        self.calls.get(usize::from(hook.call())) == Some(&true)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn calls_are_chosen_by_globs() {
+        let globs = |texts: &[&str]| -> Vec<Pattern> {
+            let globs = texts.iter().map(|text| Pattern::new(text).unwrap());
+            globs.collect()
+        };
+        let chosen = Chosen::new(&globs(&["cu*"]), &globs(&["*Query", "cudaMalloc"]));
+        let check = |symbol: &str, want| {
+            let hook = hook_of(symbol).unwrap();
+            assert_eq!(chosen.has(hook), want, "{symbol}");
+        };
+        check("cuLaunchKernel_ptsz", true);
+        check("cudaMallocAsync", true);
+        check("cudaMalloc", false);
+        check("cuEventQuery", false);
+        check("__cudaRegisterFunction", false);
     }
 }

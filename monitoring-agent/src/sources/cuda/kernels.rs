@@ -19,17 +19,20 @@ use std::{
 pub use known::{MAX_FUNCTIONS, MAX_NAME_BYTES};
 use monitoring_common::cuda::{LaunchKey, MAX_LAUNCHED, ProcessId};
 pub use name::{FULL_CHARS, LABEL_CHARS, Name};
+pub use resolve::{Budget, Resolver};
 pub use totals::{FIRST_NAMES, LATER_NAMES, Launches, MAX_DEVICES, OTHER};
 
 use self::{
     known::{Function, Known, What},
     record::Says,
-    resolve::{Budget, Resolver},
     totals::Totals,
 };
 
 /// Most functions that wait for their names to be found out: all that can have been launched.
 const MAX_WAITING: usize = MAX_LAUNCHED;
+
+/// Answers with the name that a process has said of a function.
+pub type Said<'a> = &'a dyn Fn(u32, u64) -> Option<Arc<Name>>;
 
 /// What processes' functions are called, and their launches by name.
 ///
@@ -39,12 +42,17 @@ const MAX_WAITING: usize = MAX_LAUNCHED;
 /// # Example
 ///
 /// ```
-/// use monitoring_agent::sources::cuda::kernels::Kernels;
+/// use monitoring_agent::sources::cuda::kernels::{Budget, Kernels, Resolver};
 /// use monitoring_common::cuda::{LaunchKey, process_at};
 ///
 /// let mut kernels = Kernels::new();
 /// // For each record of the ring buffer: `kernels.received(&record)`. When it is empty:
-/// kernels.resolve();
+/// let (mut resolver, mut budget) = (Resolver::default(), Budget::default());
+/// for (process, functions) in kernels.take_waiting() {
+///     let said = |pid, function| kernels.said(pid, function);
+///     let names = resolver.names(process, &functions, &said, &mut budget);
+///     kernels.found(process, functions, names);
+/// }
 /// let process = process_at(u32::MAX, 0);
 /// let key = LaunchKey { function: 0x1000, process, agent: 3, device: 0, padding: 0 };
 /// let launches = kernels.launches([(key, 5)].into_iter());
@@ -54,7 +62,6 @@ const MAX_WAITING: usize = MAX_LAUNCHED;
 pub struct Kernels {
     known: Known,
     waiting: BTreeMap<ProcessId, BTreeSet<u64>>,
-    resolver: Resolver,
     totals: Totals,
     /// For launches that were counted before the function's name was found out.
     unresolved: Arc<Name>,
@@ -85,7 +92,6 @@ impl Kernels {
         Self {
             known: Known::default(),
             waiting: BTreeMap::new(),
-            resolver: Resolver::default(),
             totals: Totals::new(),
             unresolved: Arc::new(Name::unknown("unresolved")),
             lost: Lost::default(),
@@ -113,23 +119,39 @@ impl Kernels {
         }
     }
 
-    /// Finds out the names that are waited for. Reads files of processes: bounded, but for file
-    /// systems of a network that do not answer.
-    pub fn resolve(&mut self) {
-        let mut budget = Budget::new();
-        for (process, mut functions) in std::mem::take(&mut self.waiting) {
+    /// Whether names are waited for.
+    pub fn is_waiting(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    /// The functions, by process, whose names are waited for: a [`Resolver`] finds them out, and
+    /// [`found`](Self::found) takes them in.
+    pub fn take_waiting(&mut self) -> BTreeMap<ProcessId, BTreeSet<u64>> {
+        let mut waiting = std::mem::take(&mut self.waiting);
+        waiting.retain(|process, functions| {
             // Some may have been told meanwhile.
-            functions.retain(|function| self.known.name((process, *function)).is_err());
-            let names = self
-                .resolver
-                .names(process, &functions, &self.known, &mut budget);
-            for (function, name) in names {
-                functions.remove(&function);
+            functions.retain(|function| self.known.name((*process, *function)).is_err());
+            !functions.is_empty()
+        });
+        waiting
+    }
+
+    /// Takes in names of a process's functions; those of `functions` without one go on waiting.
+    pub fn found(
+        &mut self,
+        process: ProcessId,
+        mut functions: BTreeSet<u64>,
+        names: Vec<(u64, Arc<Name>)>,
+    ) {
+        for (function, name) in names {
+            functions.remove(&function);
+            // What was told meanwhile is better.
+            if self.known.name((process, function)).is_err() {
                 self.known.insert((process, function), What::Name(name));
             }
-            if !functions.is_empty() {
-                self.waiting.insert(process, functions);
-            }
+        }
+        for function in functions {
+            self.wait_for((process, function));
         }
     }
 
@@ -161,6 +183,11 @@ impl Kernels {
     /// What a process's function is called, if that is known.
     pub fn name(&self, process: ProcessId, function: u64) -> Option<Arc<Name>> {
         self.known.name((process, function)).ok()
+    }
+
+    /// What the process that has a number now has said that its function is called.
+    pub fn said(&self, pid: u32, function: u64) -> Option<Arc<Name>> {
+        self.name(self.known.process(pid)?, function)
     }
 
     /// What was lost so far.

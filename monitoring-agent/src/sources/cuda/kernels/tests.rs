@@ -27,6 +27,18 @@ fn say(kernels: &mut Kernels, pid: u32, function: u64, name: &str) {
     kernels.received(&encode(process(pid), function, 0, text.as_bytes()));
 }
 
+impl Kernels {
+    /// Finds out all names that are waited for.
+    fn resolve(&mut self) {
+        let (mut resolver, mut budget) = (Resolver::default(), Budget::default());
+        for (process, functions) in self.take_waiting() {
+            let said = |pid, function| self.said(pid, function);
+            let names = resolver.names(process, &functions, &said, &mut budget);
+            self.found(process, functions, names);
+        }
+    }
+}
+
 fn launch(kernels: &mut Kernels, pid: u32, functions: &[u64]) {
     for function in functions {
         kernels.received(&encode(process(pid), *function, 0, b""));
