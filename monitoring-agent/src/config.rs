@@ -121,7 +121,7 @@ pub struct PeerNetwork {
 }
 
 /// `[sources.<family>]`, one field per source, of the source's own name.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Sources {
     /// Host metrics from /proc and /sys.
     pub host: Switch,
@@ -137,7 +137,7 @@ pub struct Sources {
     /// System calls.
     pub syscalls: SyscallsConfig,
     /// Calls into CUDA's libraries.
-    pub cuda: Switch,
+    pub cuda: CudaConfig,
     /// GPUs.
     pub gpu: GpuConfig,
 }
@@ -169,6 +169,25 @@ impl Default for SyscallsConfig {
         Self {
             enabled: true,
             watched_only: false,
+        }
+    }
+}
+
+/// `[sources.cuda]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CudaConfig {
+    /// Whether the source runs. Default true.
+    pub enabled: bool,
+    /// Share of one CPU that an agent's probes may take before calls of the driver whose result
+    /// nobody needs are counted without durations. 0 to 1; 1 is no limit. Default 0.05.
+    pub overhead_budget: f64,
+}
+
+impl Default for CudaConfig {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            overhead_budget: 0.05,
         }
     }
 }

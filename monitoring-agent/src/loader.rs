@@ -27,7 +27,7 @@ use aya::{
         uprobe::{UProbeAttachLocation, UProbeAttachPoint, UProbeLink, UProbeScope},
     },
 };
-use many::Many;
+use many::{At, Many};
 use monitoring_common::agents::{AGENT_OF, LABEL_EPOCH};
 
 use crate::{
@@ -104,9 +104,30 @@ impl Loaded {
         let Some(Program::UProbe(probe)) = kind else {
             bail!("{program} is no program for functions");
         };
-        let at_return = matches!(probe.kind(), ProbeKind::Return);
-        let many = many::load(object, &self.ebpf, program, at_return)?;
+        let at = match probe.kind() {
+            ProbeKind::Return => At::Return,
+            _ => At::Entry,
+        };
+        let many = many::load(object, &self.ebpf, program, at)?;
         Ok(FunctionProbe { program, many })
+    }
+
+    /// A program that is to be attached to functions of other programs at once for their entries
+    /// and their returns. `Ok(None)` where the kernel has no such links (before 6.13).
+    ///
+    /// # Errors
+    ///
+    /// As of [`Loaded::function_probe`].
+    pub fn session_probe(
+        &self,
+        object: &[u8],
+        program: &'static str,
+    ) -> anyhow::Result<Option<FunctionProbe>> {
+        let many = many::load(object, &self.ebpf, program, At::Both)?;
+        Ok(many.map(|many| FunctionProbe {
+            program,
+            many: Some(many),
+        }))
     }
 
     /// Attaches a program to the functions at offsets of a file, in all processes that map it. Each

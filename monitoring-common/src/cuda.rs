@@ -3,6 +3,10 @@
 //! One pair of programs stands at every function. What a function is comes with its probe, as the
 //! 64-bit cookie of the attach point: see [`Hook`].
 
+mod cost;
+
+pub use cost::Cost;
+
 use crate::histogram::Histogram;
 
 /// What a call does, as far as the kernel programs treat it differently.
@@ -43,7 +47,7 @@ pub mod kind {
 ///
 /// The agent writes it as the cookie of the attach point (since 5.15); the kernel programs need no
 /// table. Bits 0 to 9: number of the call in the agent's list; 10 to 13: [`kind`]; 14: whether it
-/// waits for the device; 16 to 31: four argument positions; 32 to 34: direction of a copy.
+/// waits for the device; 15: whether it is a leaf; 16 to 31: four argument positions; 32 to 34: direction of a copy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Hook(pub u64);
 
@@ -64,6 +68,13 @@ impl Hook {
     #[must_use]
     pub const fn that_waits(self) -> Self {
         Self(self.0 | 1 << 14)
+    }
+
+    /// Of a function that calls no other counted one, and whose result nobody needs: it may be
+    /// counted when it is entered.
+    #[must_use]
+    pub const fn that_is_a_leaf(self) -> Self {
+        Self(self.0 | 1 << 15)
     }
 
     /// With the positions of the arguments that the kind tells of, in its order.
@@ -101,6 +112,12 @@ impl Hook {
     #[inline(always)]
     pub const fn waits(self) -> bool {
         self.0 >> 14 & 1 != 0
+    }
+
+    /// Whether the call may be counted when it is entered.
+    #[inline(always)]
+    pub const fn is_leaf(self) -> bool {
+        self.0 >> 15 & 1 != 0
     }
 
     /// The position of an argument, [`NO_ARGUMENT`] if there is none.
@@ -300,11 +317,13 @@ pub struct Sums {
     pub waited_ns: u64,
     /// Graphs launched.
     pub graphs: u64,
+    /// Counted functions entered within other calls: not calls of their own, but traps.
+    pub nested: u64,
     /// From a launch to the end of the wait for it.
     pub execution: Histogram,
 }
 
-const _: () = assert!(size_of::<Sums>() == 8 * (direction::COUNT + 5) + size_of::<Histogram>());
+const _: () = assert!(size_of::<Sums>() == 8 * (direction::COUNT + 6) + size_of::<Histogram>());
 
 impl Sums {
     /// Nothing.
@@ -315,6 +334,7 @@ impl Sums {
         unknown_frees: 0,
         waited_ns: 0,
         graphs: 0,
+        nested: 0,
         execution: Histogram::EMPTY,
     };
 
@@ -329,6 +349,7 @@ impl Sums {
             (&mut self.unknown_frees, other.unknown_frees),
             (&mut self.waited_ns, other.waited_ns),
             (&mut self.graphs, other.graphs),
+            (&mut self.nested, other.nested),
         ] {
             *sum = sum.wrapping_add(more);
         }
@@ -386,9 +407,13 @@ pub struct Thread {
     pub agent: u16,
     /// The device that the thread has chosen, 0 if it never did.
     pub device: u16,
+    /// Counted functions that were entered within the call.
+    pub nested: u32,
+    /// Always 0.
+    pub padding: u32,
 }
 
-const _: () = assert!(size_of::<Thread>() == 3 * 8 + 4 * 8 + 4 + 2 + 2);
+const _: () = assert!(size_of::<Thread>() == 3 * 8 + 4 * 8 + 4 + 2 + 2 + 4 + 4);
 crate::plain_data!(
     CallKey, ErrorKey, LaunchKey, Address, Allocation, HolderKey, Held, Sums, Named, NamedText,
     Calls
@@ -433,16 +458,20 @@ mod tests {
     fn hooks_hold_what_they_are_given() {
         let hook = Hook::new(1023, kind::COPY)
             .that_waits()
+            .that_is_a_leaf()
             .with_arguments([2, 9, NO_ARGUMENT, 0])
             .with_direction(direction::UNKNOWN);
         assert_eq!(hook.call(), 1023);
         assert_eq!(hook.kind(), kind::COPY);
-        assert!(hook.waits());
+        assert!(hook.waits() && hook.is_leaf());
         let places = [0, 1, 2, 3].map(|place| hook.argument(place));
         assert_eq!(places, [2, 9, NO_ARGUMENT, 0]);
         assert_eq!(hook.direction(), direction::UNKNOWN);
         let plain = Hook::new(0, kind::PLAIN);
-        assert_eq!((plain.call(), plain.waits()), (0, false));
+        assert_eq!(
+            (plain.call(), plain.waits(), plain.is_leaf()),
+            (0, false, false)
+        );
         assert_eq!(plain.argument(3), NO_ARGUMENT);
     }
 }

@@ -138,8 +138,18 @@ pub(super) const SOURCES: &[(&str, &[Setting])] = &[
     switches!(block: enabled),
     switches!(net: enabled),
     switches!(syscalls: enabled, watched_only),
-    switches!(cuda: enabled),
+    ("cuda", CUDA),
     ("gpu", GPU),
+];
+
+/// `[sources.cuda]`.
+const CUDA: &[Setting] = &[
+    setting!("enabled", config.sources.cuda.enabled, values::boolean),
+    setting!(
+        "overhead_budget",
+        config.sources.cuda.overhead_budget,
+        values::rate
+    ),
 ];
 
 /// `[sources.gpu]`.

@@ -5,6 +5,7 @@ mod calls;
 pub mod discovery;
 mod functions;
 pub mod kernels;
+mod overhead;
 mod probes;
 mod sums;
 mod watcher;
@@ -23,6 +24,7 @@ use self::{
     calls::{CallMaps, agent},
     discovery::Coverage,
     kernels::Kernels,
+    overhead::Overhead,
     probes::{PROGRAMS, Probes},
     sums::SumMaps,
     watcher::{Shared, Watcher, lock},
@@ -76,7 +78,9 @@ pub fn start(context: &mut StartContext<'_>) -> Result<Box<dyn Source>, StartErr
     let mut loaded = loader::load(&family, context.shared, context.offsets)?;
     context.labels.adopt(context.shared)?;
     let probes = Probes::new(&loaded, OBJECT)?;
-    let calls = CallMaps::new(&mut loaded)?;
+    let mut calls = CallMaps::new(&mut loaded)?;
+    let limit = context.config.sources.cuda.overhead_budget;
+    let overhead = Overhead::new(&mut loaded, probes.ends(), &mut calls, limit)?;
     let sums = SumMaps::new(&mut loaded)?;
     let losses = Losses::new(&mut loaded, &lost::REASONS)?;
     let launched = loaded.take_map("LAUNCHED")?;
@@ -85,6 +89,7 @@ pub fn start(context: &mut StartContext<'_>) -> Result<Box<dyn Source>, StartErr
         loaded: Mutex::new(loaded),
         kernels: Mutex::new(Kernels::new()),
         coverage: Mutex::default(),
+        overhead: Mutex::new(overhead),
     });
     Ok(Box::new(Cuda {
         labels: Arc::clone(context.labels),
@@ -101,9 +106,14 @@ pub fn start(context: &mut StartContext<'_>) -> Result<Box<dyn Source>, StartErr
 impl Source for Cuda {
     fn collect(&mut self) -> anyhow::Result<Batch> {
         let names = self.labels.names();
-        let (calls, entries) = self.calls.collect(&names)?;
+        let mut calls = self.calls.collect(&names)?;
         let mut families = self.sums.collect(&names)?;
-        families.extend(calls);
+        for (activity, nested) in calls.activities.iter_mut().zip(self.sums.nested()) {
+            activity.nested = nested;
+        }
+        let overhead = lock(&self.shared.overhead).collect(&names, &calls.activities);
+        families.extend(overhead?);
+        families.extend(calls.families);
         families.push(self.launches(&names)?);
         families.push(self.coverage());
         let (programs, recursions) = kernel_state::programs(&lock(&self.shared.loaded));
@@ -112,7 +122,7 @@ impl Source for Cuda {
         let of_names = lock(&self.shared.kernels).lost();
         lost.push(("malformed_event", of_names.malformed));
         let mut maps = Vec::new();
-        for ((name, map), entries) in self.calls.maps().into_iter().zip(entries) {
+        for ((name, map), entries) in self.calls.maps().into_iter().zip(calls.entries) {
             maps.push(kernel_state::map(name, map.fd(), Some(entries)));
         }
         for (name, map) in self.sums.maps() {

@@ -321,7 +321,28 @@ pub(super) fn hook_of(symbol: &str) -> Option<Hook> {
     let hook = Hook::new(number, group.kind)
         .with_arguments(arguments)
         .with_direction(group.direction);
-    Some(if group.waits { hook.that_waits() } else { hook })
+    let hook = if group.waits {
+        hook.that_waits()
+    } else {
+        hook
+    };
+    Some(if is_leaf(name, group) {
+        hook.that_is_a_leaf()
+    } else {
+        hook
+    })
+}
+
+/// Whether a function contains no other counted one, and nothing of what it returns is needed. The
+/// runtime's functions contain the driver's.
+fn is_leaf(name: &str, group: &Group) -> bool {
+    let kinds = [kind::LAUNCH, kind::LAUNCH_EX, kind::COPY, kind::PLAIN];
+    api_of(name) == "driver" && kinds.contains(&group.kind) && !group.waits
+}
+
+/// Whether calls may be counted when they are entered, by [`Hook::call`].
+pub(super) fn leaves() -> Vec<bool> {
+    all().map(|(name, group, _)| is_leaf(name, group)).collect()
 }
 
 /// The calls' names, by [`Hook::call`].

@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 
 use aya::maps::MapData;
-use monitoring_common::cuda::{Held, HolderKey, Sums, direction};
+use monitoring_common::{
+    agents::MAX_AGENTS,
+    cuda::{Held, HolderKey, Sums, direction},
+};
 use prometheus::proto::MetricFamily;
 
 use super::calls::agent;
@@ -35,6 +38,8 @@ pub(super) struct SumMaps {
     held: MapData,
     sum_reader: PerCpuElements<Sums>,
     held_reader: PerCpuReader<HolderKey, Held>,
+    /// By agent, at the last collection.
+    nested: [u64; MAX_AGENTS],
 }
 
 impl SumMaps {
@@ -44,11 +49,17 @@ impl SumMaps {
             held: loaded.take_map("HELD")?,
             sum_reader: PerCpuElements::new()?,
             held_reader: PerCpuReader::of_one_value(),
+            nested: [0; MAX_AGENTS],
         })
     }
 
     pub(super) fn maps(&self) -> [(&'static str, &MapData); 2] {
         [("SUMS", &self.sums), ("HELD", &self.held)]
+    }
+
+    /// Functions that were entered within calls until the last collection, by agent.
+    pub(super) fn nested(&self) -> [u64; MAX_AGENTS] {
+        self.nested
     }
 
     /// All metrics of sums. An agent has those that are not zero.
@@ -64,6 +75,9 @@ impl SumMaps {
             let mut sum = Sums::EMPTY;
             for per_cpu in self.sum_reader.read(&self.sums, number)? {
                 sum.merge(per_cpu);
+            }
+            if let Some(nested) = self.nested.get_mut(number as usize) {
+                *nested = sum.nested;
             }
             let label = ("agent", name.as_str());
             for (bytes, direction) in sum.copied_bytes.iter().zip(direction::NAMES) {

@@ -21,6 +21,7 @@ use tracing::{info, warn};
 use super::{
     discovery::{Coverage, Discovery, FileKey, Look},
     kernels::Kernels,
+    overhead::Overhead,
     probes::Probes,
 };
 use crate::loader::Loaded;
@@ -34,6 +35,7 @@ pub(super) struct Shared {
     pub(super) kernels: Mutex<Kernels>,
     /// Processes that use CUDA, and how much of it is seen.
     pub(super) coverage: Mutex<BTreeMap<u32, Coverage>>,
+    pub(super) overhead: Mutex<Overhead>,
 }
 
 /// The thread, until it is dropped.
@@ -116,6 +118,14 @@ impl Thread {
         for key in look.gone {
             self.probes.detach(&key);
         }
+        if !look.found.is_empty()
+            && let Err(error) = lock(&self.shared.overhead).file_found()
+        {
+            warn!("calls into CUDA may be counted twice: {error:#}");
+        }
+        if let Err(error) = self.follow_budget() {
+            warn!("return probes stay away: {error:#}");
+        }
         for found in look.found {
             let mut loaded = lock(&self.shared.loaded);
             let attached = self
@@ -140,6 +150,21 @@ impl Thread {
             warn!(pid, "its calls into CUDA are not counted: {why}");
         }
         *lock(&self.shared.coverage) = self.discovery.processes().collect();
+    }
+}
+
+impl Thread {
+    /// Has the returns of leaves attached, or not, as the budget wants it.
+    fn follow_budget(&mut self) -> anyhow::Result<()> {
+        if lock(&self.shared.overhead).wants_returns() {
+            let mut loaded = lock(&self.shared.loaded);
+            self.probes.attach_leaf_returns(&mut loaded)?;
+            drop(loaded);
+            lock(&self.shared.overhead).returns_attached()
+        } else {
+            self.probes.detach_leaf_returns();
+            Ok(())
+        }
     }
 }
 
