@@ -38,9 +38,14 @@ fn run(program: &Path, folders: &[PathBuf]) -> f64 {
     folders.len() as f64 / begun.elapsed().as_secs_f64()
 }
 
-/// Launches that the agent has counted.
+/// Launches that the agent has counted, of all processes: some have ended before it was found out
+/// whose they are.
 fn launches(metrics: &str) -> f64 {
-    sum(metrics, "gpu_kernel_launches_total", "workload")
+    sum(
+        metrics,
+        "cuda_call_duration_seconds_count",
+        "call=\"cudaLaunchKernel\"",
+    )
 }
 
 /// Processes of which it says that they were not seen, or not from their first call on.
