@@ -21,7 +21,7 @@ fn mapped(pid: u32, name: &[u8]) -> MappedFile {
     let mappings = mappings::read(format!("/proc/{pid}").as_ref()).unwrap();
     let mut files = mappings.files.iter();
     let file = files.find(|file| file.file_name() == name);
-    file.unwrap().file()
+    file.file()
 }
 
 /// What is told, once it is what is waited for.
@@ -103,16 +103,17 @@ fn calls_before_a_file_was_probed_are_not_forgotten() {
         loader
     };
     let first = start(&place);
-    let file = Some(mapped(first.pid(), b"libcudart.so.12"));
+    let file = mapped(first.pid(), b"libcudart.so.12");
     let early = monotonic_ns();
-    assert!(!place.discovery.was_probed(file.unwrap(), early));
+    assert!(!place.discovery.was_probed(file, early));
     let look = place.discovery.look_at(&[first.pid()]);
     accept(&mut place.discovery, &look);
     let late = monotonic_ns();
-    assert!(!place.discovery.was_probed(file.unwrap(), early));
-    assert!(place.discovery.was_probed(file.unwrap(), late));
+    assert!(!place.discovery.was_probed(file, early));
+    assert!(place.discovery.was_probed(file, late));
     let second = start(&place);
     place.discovery.look_at(&[second.pid()]);
+    let file = Some(file);
     let mut check = |pid, file, at_ns, want| {
         assert_eq!(place.discovery.fate(pid, file, at_ns), want);
     };
