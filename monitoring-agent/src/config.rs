@@ -123,7 +123,7 @@ pub struct PeerNetwork {
 }
 
 /// `[sources.<family>]`, one field per source, of the source's own name.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Sources {
     /// Host metrics from /proc and /sys.
     pub host: Switch,

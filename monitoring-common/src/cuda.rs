@@ -4,12 +4,14 @@
 //! 64-bit cookie of the attach point: see [`Hook`].
 
 mod calls;
+mod cost;
 mod functions;
 mod hook;
 mod process;
 mod work;
 
 pub use calls::{CallKey, Calls, ErrorKey, MAX_CALL_PAIRS, MAX_ERRORS};
+pub use cost::Cost;
 pub use functions::{
     LaunchKey, MAX_LAUNCHED, MAX_REGISTERED, NAME_BYTES, Named, NamedText, RING_BYTES,
 };

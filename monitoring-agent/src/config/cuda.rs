@@ -10,7 +10,7 @@ use super::{
 use crate::sources::cuda::is_call;
 
 /// `[sources.cuda]`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct CudaConfig {
     /// Whether the source runs. Default true.
     pub enabled: bool,
@@ -20,6 +20,9 @@ pub struct CudaConfig {
     pub calls: Vec<Pattern>,
     /// Globs on names of calls: those that are not counted. Default none.
     pub exclude_calls: Vec<Pattern>,
+    /// Share of one CPU that an agent's probes may take before calls of the driver whose result
+    /// nobody needs are counted without durations. 0 to 1; 1 is no limit. Default 0.05.
+    pub overhead_budget: f64,
 }
 
 impl Default for CudaConfig {
@@ -29,6 +32,7 @@ impl Default for CudaConfig {
             libraries: Vec::new(),
             calls: vec![Pattern::new("*").expect("it is a pattern")],
             exclude_calls: Vec::new(),
+            overhead_budget: 0.05,
         }
     }
 }

@@ -152,6 +152,11 @@ const CUDA: &[Setting] = &[
         config.sources.cuda.exclude_calls,
         cuda::calls
     ),
+    setting!(
+        "overhead_budget",
+        config.sources.cuda.overhead_budget,
+        values::rate
+    ),
 ];
 
 /// `[sources.gpu]`.

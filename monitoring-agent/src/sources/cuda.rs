@@ -7,6 +7,7 @@ mod functions;
 pub mod kernels;
 mod launches;
 mod leftovers;
+mod overhead;
 mod patience;
 mod probes;
 mod sums;
@@ -19,7 +20,7 @@ use std::{
 };
 
 use aya::include_bytes_aligned;
-use monitoring_common::cuda::lost;
+use monitoring_common::{agents::MAX_AGENTS, cuda::lost};
 use prometheus::proto::MetricFamily;
 
 use self::{
@@ -29,6 +30,7 @@ use self::{
     kernels::Kernels,
     launches::LaunchMap,
     leftovers::Leftovers,
+    overhead::{Activity, Overhead},
     probes::{PROGRAMS, Probes},
     sums::SumMaps,
     users::Users,
@@ -98,7 +100,9 @@ pub fn start(context: &mut StartContext<'_>) -> Result<Box<dyn Source>, StartErr
     let mut loaded = loader::load(&family, context.shared, context.offsets)?;
     context.labels.adopt(context.shared)?;
     let probes = Probes::new(&loaded, OBJECT)?;
-    let calls = CallMaps::new(&mut loaded)?;
+    let mut calls = CallMaps::new(&mut loaded)?;
+    let limit = context.config.sources.cuda.overhead_budget;
+    let overhead = Overhead::new(&mut loaded, probes.ends(), &mut calls, limit)?;
     let sums = SumMaps::new(&mut loaded)?;
     let losses = Losses::new(&mut loaded, &lost::REASONS)?;
     let told = loaded.take_map("NAMES")?;
@@ -109,7 +113,7 @@ pub fn start(context: &mut StartContext<'_>) -> Result<Box<dyn Source>, StartErr
     let launches = LaunchMap::new(&mut loaded, Arc::clone(&kernels))?;
     let leftovers = Leftovers::new(&mut loaded)?;
     let users = Users::new(&mut loaded)?;
-    let shared = Arc::new(Shared::new(loaded, kernels));
+    let shared = Arc::new(Shared::new(loaded, kernels, overhead));
     Ok(Box::new(Cuda {
         labels: Arc::clone(context.labels),
         calls,
@@ -127,10 +131,14 @@ pub fn start(context: &mut StartContext<'_>) -> Result<Box<dyn Source>, StartErr
 impl Source for Cuda {
     fn collect(&mut self) -> anyhow::Result<Batch> {
         let names = self.labels.names();
-        let (calls, entries) = self.calls.collect(&names)?;
-        let (launches, launched) = self.launches.collect(&names, &mut self.users)?;
+        let mut calls = self.calls.collect(&names)?;
+        let (launches, functions) = self.launches.collect(&names, &mut self.users)?;
         let mut families = self.sums.collect(&names, &mut self.users)?;
-        families.extend(calls);
+        for (activity, nested) in calls.activities.iter_mut().zip(self.sums.nested()) {
+            activity.nested = nested;
+        }
+        families.extend(self.overhead(&names, &calls.activities)?);
+        families.extend(calls.families);
         families.push(launches);
         if lock(&self.shared.kernels).is_waiting() {
             self.shared.find_names();
@@ -144,11 +152,11 @@ impl Source for Cuda {
         lost.push(("malformed_event", of_names.malformed));
         lost.extend(self.shared.missed());
         let mut maps = Vec::new();
-        for ((name, map), entries) in self.calls.maps().into_iter().zip(entries) {
+        for ((name, map), entries) in self.calls.maps().into_iter().zip(calls.entries) {
             maps.push(kernel_state::map(name, map.fd(), Some(entries)));
         }
         let (name, map) = self.launches.map();
-        maps.push(kernel_state::map(name, map.fd(), Some(launched)));
+        maps.push(kernel_state::map(name, map.fd(), Some(functions)));
         for (name, map) in self.sums.maps().into_iter().chain([self.users.map()]) {
             maps.push(kernel_state::map(name, map.fd(), None));
         }
@@ -174,6 +182,20 @@ impl Cuda {
             Err(TryLockError::WouldBlock) => {}
         }
         self.programs.clone()
+    }
+
+    fn overhead(
+        &self,
+        agents: &[String],
+        activities: &[Activity; MAX_AGENTS],
+    ) -> anyhow::Result<Vec<MetricFamily>> {
+        let mut overhead = lock(&self.shared.overhead);
+        let families = overhead.collect(agents, activities)?;
+        if overhead.is_dropping() {
+            drop(overhead);
+            self.shared.follow_budget();
+        }
+        Ok(families)
     }
 
     fn coverage(&self) -> MetricFamily {

@@ -75,7 +75,8 @@ pub mod space {
 ///
 /// The agent writes it as the cookie of the attach point (since 5.15); the kernel programs need no
 /// table. Bits 0 to 9: number of the call in the agent's list; 10 to 14: [`kind`]; 15: whether it
-/// waits for the device; 16 to 31: four argument positions; 32 to 34: its variant.
+/// waits for the device; 16 to 31: four argument positions; 32 to 34: its variant; 35: whether
+/// it is a leaf.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Hook(pub u64);
 
@@ -96,6 +97,13 @@ impl Hook {
     #[must_use]
     pub const fn that_waits(self) -> Self {
         Self(self.0 | 1 << 15)
+    }
+
+    /// Of a function that calls no other counted one, and whose result nobody needs: it may be
+    /// counted when it is entered.
+    #[must_use]
+    pub const fn that_is_a_leaf(self) -> Self {
+        Self(self.0 | 1 << 35)
     }
 
     /// With the positions of the arguments that the kind tells of, in its order.
@@ -134,6 +142,12 @@ impl Hook {
     #[inline(always)]
     pub const fn waits(self) -> bool {
         self.0 >> 15 & 1 != 0
+    }
+
+    /// Whether the call may be counted when it is entered.
+    #[inline(always)]
+    pub const fn is_leaf(self) -> bool {
+        self.0 >> 35 & 1 != 0
     }
 
     /// The position of an argument, [`NO_ARGUMENT`] if there is none.
@@ -175,16 +189,20 @@ mod tests {
     fn hooks_hold_what_they_are_given() {
         let hook = Hook::new(1023, kind::NAME_FUNCTION)
             .that_waits()
+            .that_is_a_leaf()
             .with_arguments([2, 9, NO_ARGUMENT, 0])
             .with_variant(direction::UNKNOWN);
         assert_eq!(hook.call(), 1023);
         assert_eq!(hook.kind(), kind::NAME_FUNCTION);
-        assert!(hook.waits());
+        assert!(hook.waits() && hook.is_leaf());
         let places = [0, 1, 2, 3].map(|place| hook.argument(place));
         assert_eq!(places, [2, 9, NO_ARGUMENT, 0]);
         assert_eq!(hook.variant(), direction::UNKNOWN);
         let plain = Hook::new(0, kind::PLAIN);
-        assert_eq!((plain.call(), plain.waits()), (0, false));
+        assert_eq!(
+            (plain.call(), plain.waits(), plain.is_leaf()),
+            (0, false, false)
+        );
         assert_eq!(plain.argument(3), NO_ARGUMENT);
     }
 }

@@ -58,9 +58,13 @@ pub struct Thread {
     pub agent: u16,
     /// The device that the thread has chosen, 0 if it never did.
     pub device: u16,
+    /// Counted functions that were entered within the call.
+    pub nested: u32,
+    /// Always 0.
+    pub padding: u32,
 }
 
-const _: () = assert!(size_of::<Thread>() == 3 * 8 + 4 * 8 + 2 * 8 + 4 + 2 + 2);
+const _: () = assert!(size_of::<Thread>() == 3 * 8 + 4 * 8 + 2 * 8 + 4 + 2 + 2 + 4 + 4);
 
 crate::plain_data!(Address);
 

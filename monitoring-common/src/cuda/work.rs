@@ -42,11 +42,13 @@ pub struct Sums {
     pub waited_ns: u64,
     /// Graphs launched.
     pub graphs: u64,
+    /// Counted functions entered within other calls: not calls of their own, but traps.
+    pub nested: u64,
     /// From a launch to the end of the wait for it.
     pub execution: Histogram,
 }
 
-const _: () = assert!(size_of::<Sums>() == 8 * (direction::COUNT + 7) + size_of::<Histogram>());
+const _: () = assert!(size_of::<Sums>() == 8 * (direction::COUNT + 8) + size_of::<Histogram>());
 
 impl Sums {
     /// Nothing.
@@ -59,6 +61,7 @@ impl Sums {
         double_frees: 0,
         waited_ns: 0,
         graphs: 0,
+        nested: 0,
         execution: Histogram::EMPTY,
     };
 
@@ -75,6 +78,7 @@ impl Sums {
             (&mut self.double_frees, other.double_frees),
             (&mut self.waited_ns, other.waited_ns),
             (&mut self.graphs, other.graphs),
+            (&mut self.nested, other.nested),
         ] {
             *sum = sum.wrapping_add(more);
         }

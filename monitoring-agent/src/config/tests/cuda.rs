@@ -10,12 +10,13 @@ fn globs(texts: &[&str]) -> Vec<glob::Pattern> {
 #[test]
 fn libraries_and_calls_are_chosen() {
     let file = "[sources.cuda]\nlibraries = ['libtorch*.so', 'train?']\ncalls = ['cu*']\n\
-                exclude_calls = ['*Query', 'cuMemAlloc']";
+                exclude_calls = ['*Query', 'cuMemAlloc']\noverhead_budget = 0.25";
     let want = CudaConfig {
         enabled: true,
         libraries: globs(&["libtorch*.so", "train?"]),
         calls: globs(&["cu*"]),
         exclude_calls: globs(&["*Query", "cuMemAlloc"]),
+        overhead_budget: 0.25,
     };
     assert_eq!(load_file(file).unwrap().config.sources.cuda, want);
     let config = load_file("[sources.cuda]\nenabled = false").unwrap().config;

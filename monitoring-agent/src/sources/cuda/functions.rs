@@ -4,7 +4,7 @@
 mod table;
 
 use glob::Pattern;
-use monitoring_common::cuda::Hook;
+use monitoring_common::cuda::{Hook, kind};
 
 use self::table::{GROUPS, Group, NONE};
 
@@ -32,14 +32,39 @@ fn base(symbol: &str) -> &str {
 pub(super) fn hook_of(symbol: &str) -> Option<Hook> {
     // By itself first: some versions have their arguments in other places.
     let named = |name| all().enumerate().find(|(_, (each, ..))| *each == name);
-    let (number, (_, group, positions)) = named(symbol).or_else(|| named(base(symbol)))?;
+    let (number, (name, group, positions)) = named(symbol).or_else(|| named(base(symbol)))?;
     let mut arguments = [NONE; 4];
     arguments[..positions.len()].copy_from_slice(positions);
     let number = u16::try_from(number).expect("fewer than `MAX_CALLS`, which a test sees to");
     let hook = Hook::new(number, group.kind)
         .with_arguments(arguments)
         .with_variant(group.variant);
-    Some(if group.waits { hook.that_waits() } else { hook })
+    let hook = if group.waits { hook.that_waits() } else { hook };
+    Some(if is_leaf(name, group) {
+        hook.that_is_a_leaf()
+    } else {
+        hook
+    })
+}
+
+/// Whether a function contains no other counted one, and nothing of what it returns is needed. The
+/// runtime's functions contain the driver's.
+fn is_leaf(name: &str, group: &Group) -> bool {
+    let kinds = [
+        kind::LAUNCH,
+        kind::LAUNCH_EX,
+        kind::COPY,
+        kind::COPY_STRUCTURE,
+        kind::COPY_BATCH,
+        kind::SET,
+        kind::PLAIN,
+    ];
+    api_of(name) == "driver" && kinds.contains(&group.kind) && !group.waits
+}
+
+/// Whether calls may be counted when they are entered, by [`Hook::call`].
+pub(super) fn leaves() -> Vec<bool> {
+    all().map(|(name, group, _)| is_leaf(name, group)).collect()
 }
 
 /// The calls' names, by [`Hook::call`].

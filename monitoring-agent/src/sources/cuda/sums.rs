@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 
 use aya::maps::MapData;
-use monitoring_common::cuda::{Held, HolderKey, Sums, Waiting, direction};
+use monitoring_common::{
+    agents::MAX_AGENTS,
+    cuda::{Held, HolderKey, Sums, Waiting, direction},
+};
 use prometheus::proto::MetricFamily;
 
 use super::{calls::agent, users::Users};
@@ -45,6 +48,8 @@ pub(super) struct SumMaps {
     /// What was shown of each agent's waits: what a call that ends adds to the sums, and what it no
     /// longer adds as one that waits, is not read at the same moment.
     waited_ns: Vec<u64>,
+    /// By agent, at the last collection.
+    nested: [u64; MAX_AGENTS],
 }
 
 impl SumMaps {
@@ -57,6 +62,7 @@ impl SumMaps {
             held_reader: PerCpuReader::of_one_value(),
             waiting_reader: PerCpuReader::of_one_value(),
             waited_ns: Vec::new(),
+            nested: [0; MAX_AGENTS],
         })
     }
 
@@ -68,6 +74,11 @@ impl SumMaps {
         ]
     }
 
+    /// Functions that were entered within calls until the last collection, by agent.
+    pub(super) fn nested(&self) -> [u64; MAX_AGENTS] {
+        self.nested
+    }
+
     /// All metrics of sums. An agent has those that are not zero.
     pub(super) fn collect(
         &mut self,
@@ -75,6 +86,9 @@ impl SumMaps {
         users: &mut Users,
     ) -> anyhow::Result<Vec<MetricFamily>> {
         let sums = self.read_sums(agents.len())?;
+        for (nested, sum) in self.nested.iter_mut().zip(&sums) {
+            *nested = sum.nested;
+        }
         // After the sums, so that no time is counted twice.
         let waited_ns = self.waits(&sums)?;
         let mut copied = Metrics::counter("cuda_memcpy_bytes_total", COPIED_HELP);

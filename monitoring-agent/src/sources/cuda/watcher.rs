@@ -31,6 +31,7 @@ use super::{
     discovery::{Coverage, Events, FileKey, Names},
     functions::Chosen,
     kernels::Kernels,
+    overhead::Overhead,
     probes::Probes,
 };
 use crate::loader::Loaded;
@@ -53,6 +54,7 @@ pub(super) struct Shared {
     followed: Mutex<HashSet<u32>>,
     requests: Requests,
     missed: Missed,
+    pub(super) overhead: Mutex<Overhead>,
 }
 
 /// Processes whose calls were not seen.
@@ -64,7 +66,7 @@ struct Missed {
 }
 
 impl Shared {
-    pub(super) fn new(loaded: Loaded, kernels: Arc<Mutex<Kernels>>) -> Self {
+    pub(super) fn new(loaded: Loaded, kernels: Arc<Mutex<Kernels>>, overhead: Overhead) -> Self {
         Self {
             loaded: Mutex::new(loaded),
             kernels,
@@ -72,12 +74,18 @@ impl Shared {
             followed: Mutex::default(),
             requests: Requests::default(),
             missed: Missed::default(),
+            overhead: Mutex::new(overhead),
         }
     }
 
     /// Has names looked for that launches wait for.
     pub(super) fn find_names(&self) {
         self.requests.add(|work| work.names = true);
+    }
+
+    /// Has the returns of leaves attached or detached.
+    pub(super) fn follow_budget(&self) {
+        self.requests.add(|work| work.returns = true);
     }
 
     /// What was not seen, by reason.

@@ -1,6 +1,11 @@
 //! Copies, and memory that is set.
 
-use monitoring_common::cuda::{Hook, NO_ARGUMENT, Thread, direction, layout, lost::UNSIZED};
+use monitoring_common::cuda::{
+    Hook, NO_ARGUMENT, Thread, direction,
+    kind::{COPY, COPY_BATCH, COPY_STRUCTURE, SET},
+    layout,
+    lost::UNSIZED,
+};
 use monitoring_ebpf::{atomic, lost::lost};
 
 use crate::{
@@ -77,6 +82,20 @@ pub(crate) fn copied(hook: Hook, thread: &Thread, left_ns: u64) {
     // It returned with what the device had computed by then, in the order of the default stream.
     if hook.waits() && direction == u64::from(direction::DEVICE_TO_HOST) {
         windows::stream_ended(thread, 0, left_ns);
+    }
+}
+
+/// Counts the bytes of a call whose return is not seen as those that it asks for. What its arguments
+/// point to is right `at_entry` only.
+#[inline(always)]
+pub(crate) fn not_timed(hook: Hook, thread: &Thread, at_entry: bool) {
+    match hook.kind() {
+        COPY => copied(hook, thread, 0),
+        SET => set(hook, thread),
+        COPY_STRUCTURE if at_entry => copied_structure(hook.variant(), thread),
+        COPY_BATCH if at_entry => copied_batch(thread),
+        COPY_STRUCTURE | COPY_BATCH => lost(UNSIZED),
+        _ => {}
     }
 }
 

@@ -17,6 +17,7 @@ const MAX_WAITING: usize = 4_096;
 
 /// What is to be done.
 #[derive(Debug, Default)]
+#[allow(clippy::struct_excessive_bools, reason = "each is done by itself")]
 pub(super) struct Work {
     /// Files of known names that processes have mapped, and when.
     pub(super) named: HashMap<(u32, MappedFile), u64>,
@@ -26,6 +27,8 @@ pub(super) struct Work {
     pub(super) all: bool,
     /// Whether names of functions are waited for.
     pub(super) names: bool,
+    /// Whether the returns of leaves are attached that should not be, or the other way round.
+    pub(super) returns: bool,
     /// Whether that was all.
     pub(super) stop: bool,
 }
@@ -68,7 +71,7 @@ impl Work {
 
     fn is_empty(&self) -> bool {
         let told = self.named.len() + self.changed.len();
-        told == 0 && !self.all && !self.names && !self.stop
+        told == 0 && !self.all && !self.names && !self.returns && !self.stop
     }
 }
 

@@ -117,6 +117,24 @@ impl Scout {
             if work.names {
                 self.find_names();
             }
+            if work.returns
+                && let Err(error) = self.follow_budget()
+            {
+                warn!("return probes stay away: {error:#}");
+            }
+        }
+    }
+
+    /// Has the returns of leaves attached, or not, as the budget wants it.
+    fn follow_budget(&mut self) -> anyhow::Result<()> {
+        if lock(&self.shared.overhead).wants_returns() {
+            let mut loaded = lock(&self.shared.loaded);
+            self.probes.attach_leaf_returns(&mut loaded)?;
+            drop(loaded);
+            lock(&self.shared.overhead).returns_attached()
+        } else {
+            self.probes.detach_leaf_returns();
+            Ok(())
         }
     }
 
@@ -217,6 +235,11 @@ impl Scout {
     fn apply(&mut self, look: Look) {
         for key in look.gone {
             self.probes.detach(&key);
+        }
+        if !look.found.is_empty()
+            && let Err(error) = lock(&self.shared.overhead).file_found()
+        {
+            warn!("calls into CUDA may be counted twice: {error:#}");
         }
         for found in look.found {
             let key = found.key;
