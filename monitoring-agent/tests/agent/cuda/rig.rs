@@ -16,6 +16,13 @@ use crate::{
     process::{Agent, value},
 };
 
+/// A folder with the stand-ins' libraries.
+pub(super) fn libraries() -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    cuda_sim::install(folder.path()).unwrap();
+    folder
+}
+
 /// An agent that counts nothing but CUDA.
 pub(super) fn agent(folder: &TempDir) -> Agent {
     agent_with(folder, "")

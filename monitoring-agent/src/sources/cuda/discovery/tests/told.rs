@@ -21,7 +21,7 @@ fn mapped(pid: u32, name: &[u8]) -> MappedFile {
     let mappings = mappings::read(format!("/proc/{pid}").as_ref()).unwrap();
     let mut files = mappings.files.iter();
     let file = files.find(|file| file.file_name() == name);
-    file.file()
+    file.unwrap().file()
 }
 
 /// What is told, once it is what is waited for.
