@@ -331,7 +331,7 @@ fn many_copies_of_a_library_do_not_use_up_descriptors() {
             let _ = fs::remove_dir_all(proc.path(&pid.to_string()));
         }
         come(round * 1_000, most / 2);
-        for _ in 0..2 {
+        for _ in 0..3 {
             let look = discovery.look();
             accept(&mut discovery, &look);
             left += i64::try_from(look.found.len()).unwrap();
