@@ -133,6 +133,16 @@ pub(super) fn lost(metrics: &str, reason: &str) -> f64 {
     value(metrics, &sample).unwrap()
 }
 
+/// Checks that the source says it has lost nothing, for any reason.
+pub(super) fn nothing_lost(metrics: &str) {
+    let lines = metrics.lines();
+    let lost: Vec<&str> = lines
+        .filter(|line| line.starts_with("monitoring_agent_lost_total{"))
+        .filter(|line| line.contains("source=\"cuda\"") && !line.ends_with(" 0"))
+        .collect();
+    assert!(lost.is_empty(), "{lost:#?}");
+}
+
 pub(super) fn number(value: &Value) -> f64 {
     value.as_f64().unwrap_or(0.0)
 }
