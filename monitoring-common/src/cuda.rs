@@ -409,11 +409,13 @@ pub struct Thread {
     pub device: u16,
     /// Counted functions that were entered within the call.
     pub nested: u32,
-    /// Always 0.
-    pub padding: u32,
+    /// The epoch under which the window of `window_stream` was seen to have begun.
+    pub window_epoch: u32,
+    /// The stream of the thread's last launch.
+    pub window_stream: u64,
 }
 
-const _: () = assert!(size_of::<Thread>() == 3 * 8 + 4 * 8 + 4 + 2 + 2 + 4 + 4);
+const _: () = assert!(size_of::<Thread>() == 3 * 8 + 4 * 8 + 4 + 2 + 2 + 4 + 4 + 8);
 crate::plain_data!(
     CallKey, ErrorKey, LaunchKey, Address, Allocation, HolderKey, Held, Sums, Named, NamedText,
     Calls

@@ -45,14 +45,14 @@ static NAME: TaskStorage<NamedText> = TaskStorage::new();
 
 /// A launch. Arguments: function; stream, or the structure that has it.
 #[inline(always)]
-pub(crate) fn entered(hook: Hook, thread: &Thread) {
+pub(crate) fn entered(hook: Hook, thread: &mut Thread) {
     let [function, stream, _, _] = thread.arguments;
     let stream = if hook.kind() == LAUNCH_EX {
         user_word(stream + STREAM_IN_CONFIG).unwrap_or(0)
     } else {
         stream
     };
-    windows::launched(stream, now_ns());
+    windows::launched(thread, stream, now_ns);
     let key = LaunchKey {
         function,
         pid: pid(),
@@ -75,8 +75,9 @@ pub(crate) fn entered(hook: Hook, thread: &Thread) {
 
 /// A graph that was launched.
 #[inline(always)]
-pub(crate) fn graph(thread: &Thread) {
-    windows::launched(thread.arguments[1], thread.entered_ns);
+pub(crate) fn graph(thread: &mut Thread) {
+    let (stream, entered_ns) = (thread.arguments[1], thread.entered_ns);
+    windows::launched(thread, stream, || entered_ns);
     if let Some(sums) = sums_of(thread) {
         // SAFETY: the pointer is to a map's value; only an address is taken.
         atomic::add(unsafe { &raw mut (*sums).graphs }, 1);
