@@ -8,6 +8,7 @@
 //! variables, then flags. All problems of all layers are reported at once.
 
 mod agents;
+mod cuda;
 mod document;
 mod endpoint;
 mod layers;
@@ -27,6 +28,7 @@ use std::{
     time::Duration,
 };
 
+pub use cuda::CudaConfig;
 pub use layers::{DEFAULT_FILE, Loaded, load};
 pub use problem::{ConfigError, Place, Problem};
 pub use rules::Identity;
@@ -169,25 +171,6 @@ impl Default for SyscallsConfig {
         Self {
             enabled: true,
             watched_only: false,
-        }
-    }
-}
-
-/// `[sources.cuda]`.
-#[derive(Clone, Debug, PartialEq)]
-pub struct CudaConfig {
-    /// Whether the source runs. Default true.
-    pub enabled: bool,
-    /// Share of one CPU that an agent's probes may take before calls of the driver whose result
-    /// nobody needs are counted without durations. 0 to 1; 1 is no limit. Default 0.05.
-    pub overhead_budget: f64,
-}
-
-impl Default for CudaConfig {
-    fn default() -> Self {
-        Self {
-            enabled: true,
-            overhead_budget: 0.05,
         }
     }
 }

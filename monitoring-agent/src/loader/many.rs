@@ -59,12 +59,7 @@ pub(super) struct Many {
 }
 
 /// Loads the program of this name. `Ok(None)` where the kernel has no such links.
-pub(super) fn load(
-    object: &[u8],
-    ebpf: &Ebpf,
-    name: &str,
-    at: At,
-) -> anyhow::Result<Option<Many>> {
+pub(super) fn load(object: &[u8], ebpf: &Ebpf, name: &str, at: At) -> anyhow::Result<Option<Many>> {
     let mut object = Object::parse(object).context("read the kernel object")?;
     let maps = object.maps.clone();
     let text: HashSet<usize> = object

@@ -5,28 +5,35 @@ mod calls;
 pub mod discovery;
 mod functions;
 pub mod kernels;
+mod launches;
+mod leftovers;
 mod overhead;
+mod patience;
 mod probes;
 mod sums;
+mod users;
 mod watcher;
 
 use std::{
-    collections::{BTreeMap, HashSet},
-    path::Path,
-    sync::{Arc, Mutex},
+    collections::BTreeMap,
+    sync::{Arc, Mutex, TryLockError},
 };
 
-use aya::{include_bytes_aligned, maps::MapData};
-use monitoring_common::cuda::{LaunchKey, lost};
+use aya::include_bytes_aligned;
+use monitoring_common::{agents::MAX_AGENTS, cuda::lost};
 use prometheus::proto::MetricFamily;
 
 use self::{
-    calls::{CallMaps, agent},
-    discovery::Coverage,
+    calls::CallMaps,
+    discovery::{Coverage, Names},
+    functions::Chosen,
     kernels::Kernels,
-    overhead::Overhead,
+    launches::LaunchMap,
+    leftovers::Leftovers,
+    overhead::{Activity, Overhead},
     probes::{PROGRAMS, Probes},
     sums::SumMaps,
+    users::Users,
     watcher::{Shared, Watcher, lock},
 };
 use super::StartContext;
@@ -34,18 +41,21 @@ use crate::{
     families::Family as Metrics,
     kernel_state::{self, Losses},
     labels::{Labels, OTHER_NAME},
-    loader::{self, Attach, Family},
-    per_cpu::PerCpuReader,
-    source::{Batch, Source, StartError},
+    loader::{self, Attach, Family, field},
+    source::{Batch, ProgramState, Source, StartError},
 };
+
+pub use functions::is_call;
 
 const OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/cuda"));
 
-const ATTACH: &[Attach] = &[Attach::Function(PROGRAMS[0]), Attach::Function(PROGRAMS[1])];
+const ATTACH: &[Attach] = &[
+    Attach::Function(PROGRAMS[0]),
+    Attach::Function(PROGRAMS[1]),
+    Attach::BtfTracepoint("cuda_exit", "sched_process_exit"),
+    Attach::BtfTracepoint("cuda_exec", "sched_process_exec"),
+];
 
-const LAUNCHES_HELP: &str = "Calls that launch a kernel, failed ones included, by the kernel's \
-                             name without its parameters; each launch once, whether it entered by \
-                             the runtime or by the driver. Kernels in graphs are not in it.";
 const COVERAGE_HELP: &str = "Processes that use CUDA, by how much of it is seen: attached and static \
                              are counted in full, stripped only by their calls of the driver, \
                              unreadable not at all.";
@@ -55,9 +65,12 @@ struct Cuda {
     labels: Arc<Labels>,
     calls: CallMaps,
     sums: SumMaps,
-    launched: MapData,
-    launch_reader: PerCpuReader<LaunchKey, u64>,
+    launches: LaunchMap,
+    leftovers: Leftovers,
+    users: Users,
     losses: Losses,
+    /// What the kernel said last of the programs, and how often it did not run them.
+    programs: (Vec<ProgramState>, u64),
     _watcher: Watcher,
 }
 
@@ -70,7 +83,16 @@ pub fn start(context: &mut StartContext<'_>) -> Result<Box<dyn Source>, StartErr
     let family = Family {
         name: "cuda",
         object: OBJECT,
-        globals: Vec::new(),
+        globals: vec![
+            (
+                "SIGNAL",
+                vec![field(context.offsets, "task_struct", "signal")?],
+            ),
+            (
+                "LIVE",
+                vec![field(context.offsets, "signal_struct", "live.counter")?],
+            ),
+        ],
         map_sizes: Vec::new(),
         programs: ATTACH,
         debug: context.config.ebpf_debug,
@@ -83,22 +105,25 @@ pub fn start(context: &mut StartContext<'_>) -> Result<Box<dyn Source>, StartErr
     let overhead = Overhead::new(&mut loaded, probes.ends(), &mut calls, limit)?;
     let sums = SumMaps::new(&mut loaded)?;
     let losses = Losses::new(&mut loaded, &lost::REASONS)?;
-    let launched = loaded.take_map("LAUNCHED")?;
-    let names = loaded.take_map("NAMES")?;
-    let shared = Arc::new(Shared {
-        loaded: Mutex::new(loaded),
-        kernels: Mutex::new(Kernels::new()),
-        coverage: Mutex::default(),
-        overhead: Mutex::new(overhead),
-    });
+    let told = loaded.take_map("NAMES")?;
+    let settings = &context.config.sources.cuda;
+    let names = Names::with(&settings.libraries);
+    let chosen = Chosen::new(&settings.calls, &settings.exclude_calls);
+    let kernels = Arc::new(Mutex::new(Kernels::new()));
+    let launches = LaunchMap::new(&mut loaded, Arc::clone(&kernels))?;
+    let leftovers = Leftovers::new(&mut loaded)?;
+    let users = Users::new(&mut loaded)?;
+    let shared = Arc::new(Shared::new(loaded, kernels, overhead));
     Ok(Box::new(Cuda {
         labels: Arc::clone(context.labels),
         calls,
         sums,
-        launched,
-        launch_reader: PerCpuReader::new()?,
+        launches,
+        leftovers,
+        users,
         losses,
-        _watcher: Watcher::start(Arc::clone(&shared), probes, names)?,
+        programs: Default::default(),
+        _watcher: Watcher::start(&shared, probes, told, names, chosen)?,
         shared,
     }))
 }
@@ -107,25 +132,32 @@ impl Source for Cuda {
     fn collect(&mut self) -> anyhow::Result<Batch> {
         let names = self.labels.names();
         let mut calls = self.calls.collect(&names)?;
-        let mut families = self.sums.collect(&names)?;
+        let (launches, functions) = self.launches.collect(&names, &mut self.users)?;
+        let mut families = self.sums.collect(&names, &mut self.users)?;
         for (activity, nested) in calls.activities.iter_mut().zip(self.sums.nested()) {
             activity.nested = nested;
         }
-        let overhead = lock(&self.shared.overhead).collect(&names, &calls.activities);
-        families.extend(overhead?);
+        families.extend(self.overhead(&names, &calls.activities)?);
         families.extend(calls.families);
-        families.push(self.launches(&names)?);
+        families.push(launches);
+        if lock(&self.shared.kernels).is_waiting() {
+            self.shared.find_names();
+        }
+        families.push(self.leftovers.collect(&names, &mut self.users)?);
         families.push(self.coverage());
-        let (programs, recursions) = kernel_state::programs(&lock(&self.shared.loaded));
+        let (programs, recursions) = self.programs();
         let mut lost = self.losses.read()?;
         lost.push(("recursion", recursions));
         let of_names = lock(&self.shared.kernels).lost();
         lost.push(("malformed_event", of_names.malformed));
+        lost.extend(self.shared.missed());
         let mut maps = Vec::new();
         for ((name, map), entries) in self.calls.maps().into_iter().zip(calls.entries) {
             maps.push(kernel_state::map(name, map.fd(), Some(entries)));
         }
-        for (name, map) in self.sums.maps() {
+        let (name, map) = self.launches.map();
+        maps.push(kernel_state::map(name, map.fd(), Some(functions)));
+        for (name, map) in self.sums.maps().into_iter().chain([self.users.map()]) {
             maps.push(kernel_state::map(name, map.fd(), None));
         }
         Ok(Batch {
@@ -139,39 +171,31 @@ impl Source for Cuda {
 }
 
 impl Cuda {
-    fn launches(&mut self, agents: &[String]) -> anyhow::Result<MetricFamily> {
-        let mut counts = Vec::new();
-        self.launch_reader
-            .for_each(self.launched.fd(), |key, per_cpu| {
-                counts.push((key, per_cpu.iter().sum::<u64>()));
-            })?;
-        let mut kernels = lock(&self.shared.kernels);
-        let rows = kernels.launches(counts.iter().copied());
-        // What has ended is in the sums now, and its place in the map is free for others.
-        let ended: HashSet<u32> = counts
-            .iter()
-            .map(|(key, _)| key.pid)
-            .filter(|pid| !Path::new(&format!("/proc/{pid}")).exists())
-            .collect();
-        if !ended.is_empty() {
-            for (key, _) in counts.iter().filter(|(key, _)| ended.contains(&key.pid)) {
-                crate::per_cpu::remove(self.launched.fd(), key)?;
+    /// The programs' states. While one of them is attached to a file, those of the last time: that
+    /// may take as long as a file system wants.
+    fn programs(&mut self) -> (Vec<ProgramState>, u64) {
+        match self.shared.loaded.try_lock() {
+            Ok(loaded) => self.programs = kernel_state::programs(&loaded),
+            Err(TryLockError::Poisoned(broken)) => {
+                self.programs = kernel_state::programs(&broken.into_inner());
             }
-            kernels.ended(&ended);
+            Err(TryLockError::WouldBlock) => {}
         }
-        let mut launches = Metrics::counter("gpu_kernel_launches_total", LAUNCHES_HELP);
-        for row in &rows {
-            let device = row
-                .device_id
-                .map_or_else(|| "unknown".to_owned(), |id| id.to_string());
-            let labels = [
-                ("agent", agent(agents, row.agent)),
-                ("device_id", &*device),
-                ("kernel_type", &*row.kernel_type),
-            ];
-            launches.push(&labels, row.count as f64);
+        self.programs.clone()
+    }
+
+    fn overhead(
+        &self,
+        agents: &[String],
+        activities: &[Activity; MAX_AGENTS],
+    ) -> anyhow::Result<Vec<MetricFamily>> {
+        let mut overhead = lock(&self.shared.overhead);
+        let families = overhead.collect(agents, activities)?;
+        if overhead.is_dropping() {
+            drop(overhead);
+            self.shared.follow_budget();
         }
-        Ok(launches.build())
+        Ok(families)
     }
 
     fn coverage(&self) -> MetricFamily {

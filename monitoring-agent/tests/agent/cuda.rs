@@ -1,20 +1,15 @@
 //! Calls into CUDA, counted exactly: the truth are the counts that the programs and the libraries
 //! keep themselves.
 
-use std::{
-    collections::BTreeMap,
-    env,
-    io::{BufRead as _, BufReader, Write as _},
-    process::{Child, ChildStdin, Command, Stdio},
-};
+mod discovery;
+mod rig;
+
+use std::{collections::BTreeMap, env};
 
 use serde_json::Value;
-use tempfile::TempDir;
 
-use crate::{
-    poll::poll_until,
-    process::{Agent, sum, value},
-};
+use self::rig::{Program, number, same};
+use crate::process::sum;
 
 /// The test that is the program where this variable says with which arguments.
 const PROGRAM: &str = "cuda::programs_of_the_runtime_and_of_the_driver";
@@ -22,86 +17,6 @@ const ARGUMENTS: &str = "CUDA_WORKLOAD_ARGUMENTS";
 /// The test that is a program of `cudarc` where this variable says how many threads and launches.
 const CUDARC: &str = "cuda::an_unmodified_program_of_cudarc";
 const WORK: &str = "CUDARC_THREADS_AND_LAUNCHES";
-
-/// An agent that counts nothing but CUDA.
-fn agent(folder: &TempDir) -> Agent {
-    let others = ["host", "sched", "block", "net", "syscalls", "gpu"];
-    let off: String = others
-        .iter()
-        .map(|name| format!("[sources.{name}]\nenabled = false\n"))
-        .collect();
-    let rule = "[[agents]]\nname = \"workload\"\nenvironment = \"CUDA_TEST_AGENT=1\"\n";
-    Agent::with_config(folder.path(), &format!("{rule}{off}"))
-}
-
-/// A program that waits until it is told to go on.
-struct Program {
-    child: Child,
-    input: ChildStdin,
-    lines: std::io::Lines<BufReader<std::process::ChildStdout>>,
-}
-
-impl Program {
-    fn start(folder: &TempDir, test: &str, variables: &[(&str, &str)]) -> Self {
-        let mut command = Command::new(env::current_exe().unwrap());
-        command.args(["--exact", test, "--nocapture", "--quiet"]);
-        command.envs(variables.iter().copied());
-        command
-            .env("CUDA_TEST_AGENT", "1")
-            .env("LD_LIBRARY_PATH", folder.path())
-            .env("CUDA_SIM_COUNTS", folder.path().join("counts"))
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped());
-        let mut child = command.spawn().unwrap();
-        let input = child.stdin.take().unwrap();
-        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        Self {
-            child,
-            input,
-            lines,
-        }
-    }
-
-    /// The next line with this text in it.
-    fn line(&mut self, text: &str) -> String {
-        self.lines
-            .by_ref()
-            .map(Result::unwrap)
-            .find(|line| line.contains(text))
-            .unwrap_or_else(|| panic!("the program never said {text:?}"))
-    }
-
-    fn go_on(&mut self) {
-        self.input.write_all(b"\n").unwrap();
-    }
-}
-
-impl Drop for Program {
-    fn drop(&mut self) {
-        // It may have ended already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// Waits until so many processes of the workload are probed.
-fn watched(agent: &Agent, state: &str) {
-    let sample = format!("cuda_probe_coverage{{agent=\"workload\",state=\"{state}\"}}");
-    poll_until("the program is seen", || {
-        (value(&agent.fresh_metrics(), &sample)? > 0.5).then_some(())
-    });
-}
-
-fn number(value: &Value) -> f64 {
-    value.as_f64().unwrap_or(0.0)
-}
-
-fn same(what: &str, ours: f64, theirs: f64) {
-    assert!(
-        (ours - theirs).abs() < 0.5,
-        "{what}: {ours}, truth {theirs}"
-    );
-}
 
 /// Compares all that the agent has with what a workload said of itself.
 fn compare(metrics: &str, said: &Value, api: &str) {
@@ -144,7 +59,12 @@ fn compare(metrics: &str, said: &Value, api: &str) {
         sum(metrics, "cuda_free_bytes_total", "workload"),
         number(&said["freed_bytes"]),
     );
-    for line in metrics.lines().filter(|line| line.starts_with("monitoring_agent_lost_total") && !line.ends_with(" 0")) { println!("{line}"); }
+    for line in metrics
+        .lines()
+        .filter(|line| line.starts_with("monitoring_agent_lost_total") && !line.ends_with(" 0"))
+    {
+        println!("{line}");
+    }
     let lost = sum(metrics, "monitoring_agent_lost_total", "source=\"cuda\"");
     same("lost", lost, 0.0);
 }
@@ -157,12 +77,8 @@ fn programs_of_the_runtime_and_of_the_driver() {
     for api in ["runtime", "driver"] {
         let folder = tempfile::tempdir().unwrap();
         cuda_sim::install(folder.path()).unwrap();
-        let agent = agent(&folder);
-        let idle = format!("workload --api {api} --wait loaded");
         // Makes the libraries known, so that the next program is seen from its first call on.
-        let mut first = Program::start(&folder, PROGRAM, &[(ARGUMENTS, &idle)]);
-        first.line("Loaded");
-        watched(&agent, "attached");
+        let (agent, _first) = rig::agent_that_knows(&folder, api);
         let arguments = format!(
             "workload --api {api} --threads 4 --launches 20000 --streams 2 --malloc-pairs 2000 \
              --copies 1000 --graph 100 --errors 100 --wait end"
@@ -218,11 +134,7 @@ fn an_unmodified_program_of_cudarc() {
     }
     let folder = tempfile::tempdir().unwrap();
     cuda_sim::install(folder.path()).unwrap();
-    let agent = agent(&folder);
-    let idle = "workload --api driver --wait loaded";
-    let mut first = Program::start(&folder, PROGRAM, &[(ARGUMENTS, idle)]);
-    first.line("Loaded");
-    watched(&agent, "attached");
+    let (agent, _first) = rig::agent_that_knows(&folder, "driver");
     // What the first has called before it was seen is in its library's counts, not in ours.
     let mut program = Program::start(&folder, CUDARC, &[(WORK, "4 2500")]);
     program.line("done");

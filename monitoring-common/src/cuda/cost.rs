@@ -48,7 +48,11 @@ mod tests {
             ..Cost::default()
         };
         let check = |measured, nested, want| {
-            assert_eq!(cost.corrected(measured, nested), want, "{measured} {nested}");
+            assert_eq!(
+                cost.corrected(measured, nested),
+                want,
+                "{measured} {nested}"
+            );
         };
         check(0, 0, 0);
         check(900, 0, 0);

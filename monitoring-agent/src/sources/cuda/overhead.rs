@@ -130,7 +130,9 @@ impl Overhead {
         }
         let repeated = self.repeated.get(&0, 0).context("read map REPEATED")? != 0;
         for (number, activity) in (0_u16..).zip(activities) {
-            let judged = self.budget.judge(number, *activity, &trap, elapsed, !repeated);
+            let judged = self
+                .budget
+                .judge(number, *activity, &trap, elapsed, !repeated);
             let name = agent(agents, number);
             if let Some(change) = judged.change {
                 say(change, name, judged.share);
@@ -147,6 +149,11 @@ impl Overhead {
         }
         self.apply()?;
         Ok([traps, ratios, dropped].map(Metrics::build).into())
+    }
+
+    /// Whether somebody has to see to it that returns are attached, or are not.
+    pub(super) fn is_dropping(&self) -> bool {
+        !self.by_agent && self.written.untimed_agents != 0
     }
 
     /// Whether the returns of leaves are to be attached. Where they are not, they may be.

@@ -161,7 +161,9 @@ impl<K: Eq + Hash> Probes<K> {
     /// Takes the returns of leaves away. Their calls have to be counted at entry by then.
     pub(super) fn detach_leaf_returns(&mut self) {
         let returns = self.files.values_mut();
-        let returns: Vec<_> = returns.filter_map(|file| file.leaf_returns.take()).collect();
+        let returns: Vec<_> = returns
+            .filter_map(|file| file.leaf_returns.take())
+            .collect();
         if !returns.is_empty() {
             release(returns);
         }

@@ -10,7 +10,7 @@ use aya_ebpf::{
 };
 use monitoring_common::cuda::{
     Address, Hook, LaunchKey, MAX_LAUNCHED, MAX_REGISTERED, NAME_BYTES, Named, NamedText,
-    RING_BYTES, Thread,
+    ProcessId, RING_BYTES, Thread,
     kind::LAUNCH_EX,
     lost::{DETAILS_FULL, LAUNCHED_FULL},
 };
@@ -20,14 +20,15 @@ use monitoring_ebpf::{
     task_storage::{Task, TaskStorage},
 };
 
-use crate::{contexts::address, memory::sums_of, now_ns, pid, registers::user_word, windows};
+use crate::{contexts::address, memory::sums_of, now_ns, registers::user_word, windows};
 
 /// Where a stream lies in `cudaLaunchConfig_t` and in `CUlaunchConfig`: behind two dimensions of 12
 /// bytes and a size, in both. NVIDIA keeps the layout of public structures.
 const STREAM_IN_CONFIG: u64 = 32;
 
 #[btf_map]
-static LAUNCHED: PerCpuHashMap<LaunchKey, u64, MAX_LAUNCHED> = PerCpuHashMap::new();
+static LAUNCHED: PerCpuHashMap<LaunchKey, u64, MAX_LAUNCHED, { BPF_F_NO_PREALLOC as usize }> =
+    PerCpuHashMap::new();
 
 /// Where the name of each function lies in its process.
 #[btf_map]
@@ -45,25 +46,26 @@ static NAME: TaskStorage<NamedText> = TaskStorage::new();
 
 /// A launch. Arguments: function; stream, or the structure that has it.
 #[inline(always)]
-pub(crate) fn entered(hook: Hook, thread: &mut Thread) {
+pub(crate) fn entered(hook: Hook, thread: &Thread) {
     let [function, stream, _, _] = thread.arguments;
     let stream = if hook.kind() == LAUNCH_EX {
         user_word(stream + STREAM_IN_CONFIG).unwrap_or(0)
     } else {
         stream
     };
-    windows::launched(thread, stream, now_ns);
+    windows::launched(thread.process, stream, now_ns());
     let key = LaunchKey {
         function,
-        pid: pid(),
+        process: thread.process,
         agent: thread.agent,
         device: thread.device,
+        padding: 0,
     };
     let mut count = LAUNCHED.get_ptr_mut(key);
     if count.is_none() {
         // If another thread was first, that one sends the name.
         if LAUNCHED.insert(key, 0, BPF_NOEXIST.into()).is_ok() {
-            send_launched(function);
+            send_launched(thread, function);
         }
         count = LAUNCHED.get_ptr_mut(key);
     }
@@ -75,9 +77,8 @@ pub(crate) fn entered(hook: Hook, thread: &mut Thread) {
 
 /// A graph that was launched.
 #[inline(always)]
-pub(crate) fn graph(thread: &mut Thread) {
-    let (stream, entered_ns) = (thread.arguments[1], thread.entered_ns);
-    windows::launched(thread, stream, || entered_ns);
+pub(crate) fn graph(thread: &Thread) {
+    windows::launched(thread.process, thread.arguments[1], thread.entered_ns);
     if let Some(sums) = sums_of(thread) {
         // SAFETY: the pointer is to a map's value; only an address is taken.
         atomic::add(unsafe { &raw mut (*sums).graphs }, 1);
@@ -86,8 +87,11 @@ pub(crate) fn graph(thread: &mut Thread) {
 
 /// A function that tells its name, which is part of the program and stays where it is.
 #[inline(always)]
-pub(crate) fn register(function: u64, name: u64) {
-    if REGISTERED.insert(address(function), name, 0).is_err() {
+pub(crate) fn register(thread: &Thread, function: u64, name: u64) {
+    if REGISTERED
+        .insert(address(thread, function), name, 0)
+        .is_err()
+    {
         lost(DETAILS_FULL);
     }
 }
@@ -97,7 +101,7 @@ pub(crate) fn register(function: u64, name: u64) {
 #[inline(always)]
 pub(crate) fn got(thread: &Thread) {
     if let Some(handle) = user_word(thread.arguments[0]) {
-        send(handle, 0, thread.arguments[1]);
+        send(thread.process, handle, 0, thread.arguments[1]);
     }
 }
 
@@ -105,33 +109,33 @@ pub(crate) fn got(thread: &Thread) {
 #[inline(always)]
 pub(crate) fn aliased(thread: &Thread) {
     if let Some(handle) = user_word(thread.arguments[0]) {
-        send(handle, thread.arguments[1], 0);
+        send(thread.process, handle, thread.arguments[1], 0);
     }
 }
 
 /// Sends what is known of a function that a process launches for the first time. Where that is
 /// nothing, the agent finds out itself what the function is.
 #[inline(always)]
-fn send_launched(function: u64) {
+fn send_launched(thread: &Thread, function: u64) {
     // SAFETY: what a program has found stays readable while it runs.
     let name = REGISTERED
-        .get_ptr(address(function))
+        .get_ptr(address(thread, function))
         .map(|name| unsafe { *name });
-    send(function, 0, name.unwrap_or(0));
+    send(thread.process, function, 0, name.unwrap_or(0));
 }
 
 #[inline(never)]
 #[allow(clippy::cast_possible_truncation, reason = "BPF has 64 bits")]
-fn send(function: u64, same_as: u64, name: u64) {
+fn send(process: ProcessId, function: u64, same_as: u64, name: u64) {
     let Some(text) = NAME.get_or_create(Task::current()) else {
         lost(DETAILS_FULL);
         return;
     };
     text.head.function = function;
     text.head.same_as = same_as;
-    text.head.pid = pid();
+    text.head.process = process;
     text.head.length = 0;
-    text.head.padding = 0;
+    text.head.padding = [0; 3];
     if name != 0 {
         // SAFETY: the helper checks the address, and writes no more than it is told.
         let read = unsafe {

@@ -1,8 +1,8 @@
 //! Family `cuda`: calls into CUDA's libraries, counted and timed in the kernel.
 //!
 //! One program stands at the first instruction of every function, one at its return, or one at
-//! both; what the function is comes as the attach point's cookie. A runtime function makes driver calls of its
-//! own: only a thread's outermost call counts, so that one logical call is one.
+//! both; what the function is comes as the attach point's cookie. A runtime function makes driver
+//! calls of its own: only a thread's outermost call counts, so that one logical call is one.
 //!
 //! Since 6.0 the kernel lets another task in between while such a program runs, so that a per-CPU
 //! value is not this program's alone: everything that counts is added to in one instruction.
@@ -16,9 +16,11 @@
 
 mod calls;
 mod contexts;
+mod copies;
 mod cost;
 mod launches;
 mod memory;
+mod processes;
 mod registers;
 mod windows;
 
@@ -35,8 +37,9 @@ use aya_ebpf::{
 use monitoring_common::cuda::{
     Hook, Thread,
     kind::{
-        ALIAS_FUNCTION, ALLOC, COPY, FREE, GET_CONTEXT, GET_FUNCTION, GRAPH_LAUNCH, LAUNCH,
-        LAUNCH_EX, NAME_FUNCTION, SET_CONTEXT, SET_DEVICE, SYNC,
+        ALIAS_FUNCTION, ALLOC, COPY, COPY_BATCH, COPY_STRUCTURE, CREATE_CONTEXT, FREE, GET_CONTEXT,
+        GET_FUNCTION, GRAPH_LAUNCH, LAUNCH, LAUNCH_EX, NAME_FUNCTION, POP_CONTEXT, PUSH_CONTEXT,
+        RECORD_EVENT, SET, SET_CONTEXT, SET_DEVICE, SYNC, SYNC_EVENT,
     },
     lost::{NO_RETURN, THREAD_STATE},
 };
@@ -112,17 +115,19 @@ fn enter(ctx: &ProbeContext) -> bool {
             thread.nested = thread.nested.wrapping_add(1);
             return false;
         }
-        if !missed {
+        if missed {
+            copies::not_timed(outermost, thread, false);
+        } else {
             // Its frame is gone: it was left by an exception or a jump.
             lost(NO_RETURN);
         }
-        calls::count_untimed(outermost, thread.agent);
-        thread.stack = 0;
+        processes::leave(thread);
     }
+    processes::process_of(thread);
     if hook.kind() == NAME_FUNCTION {
         // It calls nothing, and its return tells nothing.
         let [function, name, _, _] = arguments(registers, hook);
-        launches::register(function, name);
+        launches::register(thread, function, name);
         return false;
     }
     let epoch = label_epoch();
@@ -136,15 +141,16 @@ fn enter(ctx: &ProbeContext) -> bool {
     }
     if hook.is_leaf() && cost::is_untimed(thread.agent) {
         calls::count_untimed(hook, thread.agent);
-        if hook.kind() == COPY {
-            memory::copied(hook, thread);
-        }
+        copies::not_timed(hook, thread, true);
         return false;
     }
     thread.stack = stack;
     thread.hook = hook.0;
     thread.nested = 0;
     thread.entered_ns = now_ns();
+    if hook.waits() {
+        windows::waits(thread);
+    }
     true
 }
 
@@ -170,17 +176,28 @@ fn leave(registers: Registers) {
     let code = registers.result();
     if code != 0 {
         calls::count_error(hook, thread.agent, code);
+        if hook.kind() == FREE {
+            memory::not_freed(hook, thread);
+        }
         return;
     }
     match hook.kind() {
-        COPY => memory::copied(hook, thread),
+        COPY => copies::copied(hook, thread, left_ns),
+        COPY_STRUCTURE => copies::copied_structure(hook.variant(), thread),
+        COPY_BATCH => copies::copied_batch(thread),
+        SET => copies::set(hook, thread),
         ALLOC => memory::allocated(hook, thread),
-        FREE => memory::freed(thread),
+        FREE => memory::freed(hook, thread),
         SYNC => windows::ended(hook, thread, left_ns),
+        SYNC_EVENT => windows::event_ended(thread, left_ns),
+        RECORD_EVENT => windows::recorded(thread),
         GRAPH_LAUNCH => launches::graph(thread),
         SET_DEVICE => contexts::device_chosen(thread),
         SET_CONTEXT => contexts::context_chosen(thread),
+        PUSH_CONTEXT => contexts::context_pushed(thread),
+        POP_CONTEXT => contexts::context_popped(thread),
         GET_CONTEXT => contexts::context_of_device(thread),
+        CREATE_CONTEXT => contexts::context_created(thread),
         GET_FUNCTION => launches::got(thread),
         ALIAS_FUNCTION => launches::aliased(thread),
         _ => {}

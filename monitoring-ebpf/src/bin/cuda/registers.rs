@@ -132,3 +132,15 @@ pub(crate) fn user_word(address: u64) -> Option<u64> {
     }
     word.ok()
 }
+
+/// Half a word of the process's memory. What cannot be read is counted.
+#[inline(always)]
+#[allow(clippy::cast_possible_truncation, reason = "BPF has 64 bits")]
+pub(crate) fn user_half(address: u64) -> Option<u32> {
+    // SAFETY: as in `user_word`.
+    let half = unsafe { bpf_probe_read_user(address as usize as *const u32) };
+    if half.is_err() {
+        lost(UNREADABLE);
+    }
+    half.ok()
+}

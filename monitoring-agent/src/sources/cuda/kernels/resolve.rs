@@ -7,9 +7,10 @@ use std::{
     sync::Arc,
 };
 
+use monitoring_common::cuda::{ProcessId, pid_of};
+
 use super::{
-    Name,
-    known::Known,
+    Name, Said,
     modules::{self, FileId, Mapping},
     symbols::{self, Problem},
 };
@@ -27,40 +28,39 @@ const MAX_ANCESTORS: usize = 4;
 /// Longest name of a file in a function's, in characters.
 const FILE_NAME_CHARS: usize = 64;
 
+/// Finds out what functions are called. Reads files of processes: not for a thread that others wait
+/// for, nor for one that holds what others wait for.
 #[derive(Debug, Default)]
-pub(super) struct Resolver {
+pub struct Resolver {
     /// What is at an offset in a file.
     answers: HashMap<(FileId, u64), Option<Arc<Name>>>,
 }
 
 /// What may be read before the rest is left for the next time.
-pub(super) struct Budget(u64);
+#[derive(Debug)]
+pub struct Budget(u64);
 
-impl Budget {
-    pub(super) fn new() -> Self {
+impl Default for Budget {
+    fn default() -> Self {
         Self(READ_BYTES)
     }
 }
 
 impl Resolver {
     /// What a process's functions are called. Those without an answer have to be asked for again,
-    /// because the budget is used up.
-    pub(super) fn names(
+    /// because the budget is used up. `said` answers with names that processes have said.
+    pub fn names(
         &mut self,
-        pid: u32,
+        process: ProcessId,
         functions: &BTreeSet<u64>,
-        known: &Known,
+        said: Said<'_>,
         budget: &mut Budget,
     ) -> Vec<(u64, Arc<Name>)> {
-        let all = |what: &str| {
-            let name = Arc::new(Name::unknown(what));
-            let functions = functions.iter();
-            functions.map(|each| (*each, Arc::clone(&name))).collect()
-        };
+        let pid = pid_of(process);
         let mut mappings = match modules::find(pid, functions) {
             Ok(mappings) => mappings,
-            Err(error) if is_gone(&error) => return all("ended"),
-            Err(_) => return all("unreadable"),
+            Err(error) if is_gone(&error) => return all(functions, "ended"),
+            Err(_) => return Self::unreadable(functions),
         };
         let mut names = Vec::new();
         let handle = Arc::new(Name::unknown("handle"));
@@ -69,7 +69,7 @@ impl Resolver {
                 names.push((*function, Arc::clone(&handle)));
             }
         }
-        for (function, name) in inherited(pid, &mappings, known) {
+        for (function, name) in inherited(pid, &mappings, said) {
             mappings.remove(&function);
             names.push((function, name));
         }
@@ -83,6 +83,11 @@ impl Resolver {
             names.extend(self.of_file(pid, &mapping, &functions, budget));
         }
         names
+    }
+
+    /// The names of functions of a process whose files do not answer.
+    pub fn unreadable(functions: &BTreeSet<u64>) -> Vec<(u64, Arc<Name>)> {
+        all(functions, "unreadable")
     }
 
     /// Functions in one part of a file.
@@ -134,6 +139,12 @@ impl Resolver {
     }
 }
 
+fn all(functions: &BTreeSet<u64>, what: &str) -> Vec<(u64, Arc<Name>)> {
+    let name = Arc::new(Name::unknown(what));
+    let functions = functions.iter();
+    functions.map(|each| (*each, Arc::clone(&name))).collect()
+}
+
 /// Whether a process is no more.
 fn is_gone(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(libc::ESRCH)
@@ -149,7 +160,7 @@ fn unknown(mapping: &Mapping, function: u64) -> Arc<Name> {
 /// Names that the processes have said from which this one was forked: it has their functions at
 /// the same addresses, and registered none itself. One that has executed another program since has
 /// other files there.
-fn inherited(pid: u32, mappings: &HashMap<u64, Mapping>, known: &Known) -> HashMap<u64, Arc<Name>> {
+fn inherited(pid: u32, mappings: &HashMap<u64, Mapping>, say: Said<'_>) -> HashMap<u64, Arc<Name>> {
     let mut names = HashMap::new();
     let mut ancestor = pid;
     for _ in 0..MAX_ANCESTORS {
@@ -159,7 +170,7 @@ fn inherited(pid: u32, mappings: &HashMap<u64, Mapping>, known: &Known) -> HashM
         ancestor = parent;
         let left = mappings.keys().filter(|each| !names.contains_key(*each));
         let said: BTreeMap<u64, Arc<Name>> = left
-            .filter_map(|each| Some((*each, known.name((ancestor, *each)).ok()?)))
+            .filter_map(|each| Some((*each, say(ancestor, *each)?)))
             .collect();
         if said.is_empty() {
             continue;

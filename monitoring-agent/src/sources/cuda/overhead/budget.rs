@@ -175,7 +175,9 @@ mod tests {
         assert_eq!(load.second(30_000, 0).change, Some(Change::Dropped));
         assert_eq!(load.0.dropped(), 1 << 7);
         // It is within the budget now, and would not be with returns; nor is a half enough.
-        for calls in [25_000, 11_000, 25_000, 11_000, 11_000, 11_000, 11_000, 11_000] {
+        for calls in [
+            25_000, 11_000, 25_000, 11_000, 11_000, 11_000, 11_000, 11_000,
+        ] {
             assert_eq!(load.second(calls, 0).change, None);
         }
         for _ in 1..RELIEF {

@@ -90,7 +90,10 @@ impl Probed {
             least.taken_ns = least.taken_ns.min(round_ns(nested));
             let now = calls.durations(CALL)?;
             let (sum, count) = (now.0 - before.0, now.1 - before.1);
-            ensure!(count == u64::from(CALLS), "{count} of {CALLS} calls were seen");
+            ensure!(
+                count == u64::from(CALLS),
+                "{count} of {CALLS} calls were seen"
+            );
             least.duration_ns = least.duration_ns.min(sum as f64 / count as f64);
             before = now;
         }
