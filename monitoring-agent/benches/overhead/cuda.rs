@@ -1,5 +1,5 @@
 //! Nanoseconds added to a call into CUDA: empty functions that are
-//! called as `cuEventRecord` and `cuLaunchKernel` are, and the stand-in's launch through the runtime, which makes a call of the driver's.
+//! called as `cuStreamWaitEvent` and `cuLaunchKernel` are, and the stand-in's launch through the runtime, which makes a call of the driver's.
 //!
 //! CPU time is counted. The programs of the second one are measured by the difference between a long
 //! and a short one, so that neither their start nor the probing of their memory is in it.
@@ -41,12 +41,12 @@ const EMPTY: &str = r#"
 #define EMPTY(name) __asm__(".globl " name "\n.type " name ", %function\n" name ":\n" BODY \
                             ".size " name ", . - " name "\n")
 EMPTY("cuLaunchKernel");
-EMPTY("cuEventRecord");
+EMPTY("cuStreamWaitEvent");
 "#;
 
 type Launch =
     extern "C" fn(usize, u32, u32, u32, u32, u32, u32, u32, usize, usize, usize) -> i32;
-type Record = extern "C" fn(usize, usize) -> i32;
+type Plain = extern "C" fn(usize, usize) -> i32;
 type Synchronize = extern "C" fn() -> i32;
 
 /// Whether this process is one that the benchmark has started.
@@ -75,16 +75,16 @@ fn empty_functions(folder: &TempDir) {
     // SAFETY: the function does not look at its arguments.
     let launch: Launch = unsafe { mem::transmute(function(&library, "cuLaunchKernel")) };
     // SAFETY: as above.
-    let record: Record = unsafe { mem::transmute(function(&library, "cuEventRecord")) };
+    let plain_call: Plain = unsafe { mem::transmute(function(&library, "cuStreamWaitEvent")) };
     let launch = move || {
         launch(1, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0);
     };
-    let record = move || {
-        record(1, 0);
+    let plain_call = move || {
+        plain_call(1, 0);
     };
     let place = |name| format!("uprobe:{}:{name}", library.display());
-    let plain = format!("{} {{ @ = count(); }}", place("cuEventRecord"));
-    measure_empty(&library, "cuEventRecord", &plain, record);
+    let plain = format!("{} {{ @ = count(); }}", place("cuStreamWaitEvent"));
+    measure_empty(&library, "cuStreamWaitEvent", &plain, plain_call);
     // The same as the agent: calls, and launches by process and kernel.
     let by_kernel = format!(
         "{} {{ @ = count(); @launches[pid, arg0] = count(); }}",
