@@ -1,153 +1,19 @@
 //! Calls into CUDA, counted exactly: the truth are the counts that the programs and the libraries
 //! keep themselves.
 
-use std::{
-    collections::BTreeMap,
-    env,
-    io::{BufRead as _, BufReader, Write as _},
-    process::{Child, ChildStdin, Command, Stdio},
+mod rig;
+
+use std::{collections::BTreeMap, env};
+
+use self::rig::{
+    ARGUMENTS, Program, agent, compare, compare_names, launches_by_name, name_of, nothing_lost,
+    same,
 };
+use crate::process::sum;
 
-use serde_json::Value;
-use tempfile::TempDir;
-
-use crate::{
-    poll::poll_until,
-    process::{Agent, sum, value},
-};
-
-/// The test that is the program where this variable says with which arguments.
-const PROGRAM: &str = "cuda::programs_of_the_runtime_and_of_the_driver";
-const ARGUMENTS: &str = "CUDA_WORKLOAD_ARGUMENTS";
-/// The test that is a program of `cudarc` where this variable says how many threads and launches.
+/// The test that is a program of `cudarc` where the variable says how many threads and launches.
 const CUDARC: &str = "cuda::an_unmodified_program_of_cudarc";
 const WORK: &str = "CUDARC_THREADS_AND_LAUNCHES";
-
-/// An agent that counts nothing but CUDA.
-fn agent(folder: &TempDir) -> Agent {
-    let others = ["host", "sched", "block", "net", "syscalls", "gpu"];
-    let off: String = others
-        .iter()
-        .map(|name| format!("[sources.{name}]\nenabled = false\n"))
-        .collect();
-    let rule = "[[agents]]\nname = \"workload\"\nenvironment = \"CUDA_TEST_AGENT=1\"\n";
-    Agent::with_config(folder.path(), &format!("{rule}{off}"))
-}
-
-/// A program that waits until it is told to go on.
-struct Program {
-    child: Child,
-    input: ChildStdin,
-    lines: std::io::Lines<BufReader<std::process::ChildStdout>>,
-}
-
-impl Program {
-    fn start(folder: &TempDir, test: &str, variables: &[(&str, &str)]) -> Self {
-        let mut command = Command::new(env::current_exe().unwrap());
-        command.args(["--exact", test, "--nocapture", "--quiet"]);
-        command.envs(variables.iter().copied());
-        command
-            .env("CUDA_TEST_AGENT", "1")
-            .env("LD_LIBRARY_PATH", folder.path())
-            .env("CUDA_SIM_COUNTS", folder.path().join("counts"))
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped());
-        let mut child = command.spawn().unwrap();
-        let input = child.stdin.take().unwrap();
-        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        Self {
-            child,
-            input,
-            lines,
-        }
-    }
-
-    /// The next line with this text in it.
-    fn line(&mut self, text: &str) -> String {
-        self.lines
-            .by_ref()
-            .map(Result::unwrap)
-            .find(|line| line.contains(text))
-            .unwrap_or_else(|| panic!("the program never said {text:?}"))
-    }
-
-    fn go_on(&mut self) {
-        self.input.write_all(b"\n").unwrap();
-    }
-}
-
-impl Drop for Program {
-    fn drop(&mut self) {
-        // It may have ended already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// Waits until so many processes of the workload are probed.
-fn watched(agent: &Agent, state: &str) {
-    let sample = format!("cuda_probe_coverage{{agent=\"workload\",state=\"{state}\"}}");
-    poll_until("the program is seen", || {
-        (value(&agent.fresh_metrics(), &sample)? > 0.5).then_some(())
-    });
-}
-
-fn number(value: &Value) -> f64 {
-    value.as_f64().unwrap_or(0.0)
-}
-
-fn same(what: &str, ours: f64, theirs: f64) {
-    assert!(
-        (ours - theirs).abs() < 0.5,
-        "{what}: {ours}, truth {theirs}"
-    );
-}
-
-/// Compares all that the agent has with what a workload said of itself.
-fn compare(metrics: &str, said: &Value, api: &str) {
-    for (call, counts) in said["calls"].as_object().unwrap() {
-        let name = call.trim_end_matches("_v2");
-        let label = format!("api=\"{api}\",call=\"{name}\"");
-        let ours = sum(metrics, "cuda_call_duration_seconds_count", &label);
-        same(call, ours, number(&counts["count"]));
-        for (code, count) in counts["errors"].as_object().unwrap() {
-            let label = format!("call=\"{name}\",code=\"{code}\"");
-            same(
-                &label,
-                sum(metrics, "cuda_errors_total", &label),
-                number(count),
-            );
-        }
-    }
-    let launches = said["launches"].as_object().unwrap();
-    let all: f64 = launches.values().map(number).sum();
-    same(
-        "launches",
-        sum(metrics, "gpu_kernel_launches_total", "workload"),
-        all,
-    );
-    for (direction, bytes) in said["copied_bytes"].as_object().unwrap() {
-        let label = format!("direction=\"{direction}\"");
-        same(
-            &label,
-            sum(metrics, "cuda_memcpy_bytes_total", &label),
-            number(bytes),
-        );
-    }
-    same(
-        "allocated",
-        sum(metrics, "cuda_alloc_bytes_total", "workload"),
-        number(&said["allocated_bytes"]),
-    );
-    same(
-        "freed",
-        sum(metrics, "cuda_free_bytes_total", "workload"),
-        number(&said["freed_bytes"]),
-    );
-    for line in metrics.lines().filter(|line| line.starts_with("monitoring_agent_lost_total") && !line.ends_with(" 0")) { println!("{line}"); }
-    let lost = sum(metrics, "monitoring_agent_lost_total", "source=\"cuda\"");
-    same("lost", lost, 0.0);
-}
 
 #[test]
 fn programs_of_the_runtime_and_of_the_driver() {
@@ -157,57 +23,19 @@ fn programs_of_the_runtime_and_of_the_driver() {
     for api in ["runtime", "driver"] {
         let folder = tempfile::tempdir().unwrap();
         cuda_sim::install(folder.path()).unwrap();
-        let agent = agent(&folder);
-        let idle = format!("workload --api {api} --wait loaded");
-        // Makes the libraries known, so that the next program is seen from its first call on.
-        let mut first = Program::start(&folder, PROGRAM, &[(ARGUMENTS, &idle)]);
-        first.line("Loaded");
-        watched(&agent, "attached");
+        let agent = agent(folder.path());
+        let _first = Program::forerunner(folder.path(), &agent, &format!("--api {api}"));
         let arguments = format!(
-            "workload --api {api} --threads 4 --launches 20000 --streams 2 --malloc-pairs 2000 \
+            "--api {api} --threads 4 --launches 20000 --streams 2 --malloc-pairs 2000 \
              --copies 1000 --graph 100 --errors 100 --wait end"
         );
-        let mut program = Program::start(&folder, PROGRAM, &[(ARGUMENTS, &arguments)]);
-        let said: Value = serde_json::from_str(&program.line("\"calls\"")).unwrap();
+        let mut program = Program::workload(folder.path(), &arguments);
+        let said = program.report();
         let metrics = agent.fresh_metrics();
         compare(&metrics, &said, api);
-        compare_names(&metrics, &said);
+        compare_names(&metrics, &said, name_of);
         program.go_on();
     }
-}
-
-/// Compares launches by name. A kernel's name without its parameters is within its mangled name, part
-/// by part, behind the part's length.
-fn compare_names(metrics: &str, said: &Value) {
-    let launches = said["launches"].as_object().unwrap();
-    let mut all = 0.0;
-    for line in metrics
-        .lines()
-        .filter(|line| line.starts_with("gpu_kernel_launches_total{"))
-    {
-        let (_, name) = line.split_once("kernel_type=\"").unwrap();
-        let (name, _) = name.split_once('"').unwrap();
-        let parts: String = name
-            .split("::")
-            .map(|part| format!("{}{part}", part.len()))
-            .collect();
-        let theirs = launches
-            .iter()
-            .filter(|(mangled, _)| mangled.contains(&parts) || *mangled == name);
-        let theirs: f64 = theirs.map(|(_, count)| number(count)).sum();
-        let label = format!("kernel_type=\"{name}\"");
-        same(
-            &label,
-            sum(metrics, "gpu_kernel_launches_total", &label),
-            theirs,
-        );
-        all += theirs;
-    }
-    same(
-        "launches of all names",
-        all,
-        launches.values().map(number).sum(),
-    );
 }
 
 #[test]
@@ -218,19 +46,13 @@ fn an_unmodified_program_of_cudarc() {
     }
     let folder = tempfile::tempdir().unwrap();
     cuda_sim::install(folder.path()).unwrap();
-    let agent = agent(&folder);
-    let idle = "workload --api driver --wait loaded";
-    let mut first = Program::start(&folder, PROGRAM, &[(ARGUMENTS, idle)]);
-    first.line("Loaded");
-    watched(&agent, "attached");
-    // What the first has called before it was seen is in its library's counts, not in ours.
-    let mut program = Program::start(&folder, CUDARC, &[(WORK, "4 2500")]);
+    let agent = agent(folder.path());
+    let _first = Program::forerunner(folder.path(), &agent, "--api driver");
+    let mut program = Program::of_test(folder.path(), CUDARC, &[(WORK, "4 2500")]);
     program.line("done");
-    assert!(program.child.wait().unwrap().success());
+    program.ends_well();
     let counts = cuda_sim::read_counts(&folder.path().join("counts")).unwrap();
-    let of_program = counts
-        .iter()
-        .find(|counts| counts.pid == program.child.id());
+    let of_program = counts.iter().find(|counts| counts.pid == program.pid());
     let metrics = agent.fresh_metrics();
     let mut calls: BTreeMap<&str, (f64, BTreeMap<u32, u64>)> = BTreeMap::new();
     for (call, counted) in &of_program.expect("the program's counts").calls {
@@ -252,7 +74,7 @@ fn an_unmodified_program_of_cudarc() {
         "cuGraphLaunch",
         "cuModuleLoadData",
     ] {
-        let label = format!("call=\"{name}\"");
+        let label = format!("agent=\"workload\",api=\"driver\",call=\"{name}\"");
         let (count, errors) = &calls[name];
         same(
             name,
@@ -260,7 +82,7 @@ fn an_unmodified_program_of_cudarc() {
             *count,
         );
         for (code, count) in errors {
-            let label = format!("{label},code=\"{code}\"");
+            let label = format!("agent=\"workload\",call=\"{name}\",code=\"{code}\"");
             same(
                 &label,
                 sum(&metrics, "cuda_errors_total", &label),
@@ -268,21 +90,15 @@ fn an_unmodified_program_of_cudarc() {
             );
         }
     }
-    for line in metrics
-        .lines()
-        .filter(|line| line.starts_with("gpu_kernel_launches_total"))
-    {
-        println!("{line}");
-        assert!(!line.contains("unknown:"), "{line}");
-    }
+    let launches = launches_by_name(&metrics);
+    assert!(
+        launches.keys().all(|name| !name.starts_with("unknown:")),
+        "{launches:?}"
+    );
     same(
         "launches",
-        sum(&metrics, "gpu_kernel_launches_total", "workload"),
+        launches.values().sum(),
         calls["cuLaunchKernel"].0,
     );
-    same(
-        "lost",
-        sum(&metrics, "monitoring_agent_lost_total", "source=\"cuda\""),
-        0.0,
-    );
+    nothing_lost(&metrics);
 }

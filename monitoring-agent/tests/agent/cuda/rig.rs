@@ -1,0 +1,252 @@
+//! What the tests of source `cuda` share: an agent that counts nothing else, programs that wait
+//! until they are told to go on, and comparisons with what programs say of themselves.
+
+use std::{
+    collections::BTreeMap,
+    env,
+    io::{BufRead as _, BufReader, Lines, Write as _},
+    path::Path,
+    process::{Child, ChildStdin, ChildStdout, Command, Stdio},
+};
+
+use serde_json::Value;
+
+use crate::{
+    poll::poll_until,
+    process::{Agent, sum, value},
+};
+
+/// The test that is the stand-ins' workload where the variable says with which arguments.
+const WORKLOAD: &str = "cuda::programs_of_the_runtime_and_of_the_driver";
+pub(super) const ARGUMENTS: &str = "CUDA_WORKLOAD_ARGUMENTS";
+
+/// An agent that counts nothing but CUDA, and calls the programs of this file `workload`.
+pub(super) fn agent(folder: &Path) -> Agent {
+    let others = ["host", "sched", "block", "net", "syscalls", "gpu"];
+    let off: String = others
+        .iter()
+        .map(|name| format!("[sources.{name}]\nenabled = false\n"))
+        .collect();
+    let rule = "[[agents]]\nname = \"workload\"\nenvironment = \"CUDA_TEST_AGENT=1\"\n";
+    Agent::with_config(folder, &format!("{rule}{off}"))
+}
+
+/// A program that waits until it is told to go on.
+pub(super) struct Program {
+    child: Child,
+    input: ChildStdin,
+    lines: Lines<BufReader<ChildStdout>>,
+}
+
+impl Program {
+    /// Starts a program of the workload that finds CUDA's libraries in a folder.
+    pub(super) fn start(folder: &Path, command: &mut Command) -> Self {
+        Self::spawn(folder, command.env("CUDA_TEST_AGENT", "1"))
+    }
+
+    fn spawn(folder: &Path, command: &mut Command) -> Self {
+        command
+            .env("LD_LIBRARY_PATH", folder)
+            .env("CUDA_SIM_COUNTS", folder.join("counts"))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let input = child.stdin.take().unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        Self {
+            child,
+            input,
+            lines,
+        }
+    }
+
+    /// Starts a test of this suite as a program: it finds the variables in its environment.
+    pub(super) fn of_test(folder: &Path, test: &str, variables: &[(&str, &str)]) -> Self {
+        Self::start(folder, &mut test_as_program(test, variables))
+    }
+
+    /// Starts the stand-ins' workload, with its arguments in one text.
+    pub(super) fn workload(folder: &Path, arguments: &str) -> Self {
+        let arguments = format!("workload {arguments}");
+        Self::of_test(folder, WORKLOAD, &[(ARGUMENTS, &arguments)])
+    }
+
+    /// Starts a program that has loaded the libraries and does nothing, and waits until it is seen:
+    /// whoever loads them next is seen from the first call on. It is none of the workload.
+    pub(super) fn forerunner(folder: &Path, agent: &Agent, arguments: &str) -> Self {
+        let arguments = format!("workload {arguments} --wait loaded");
+        let mut command = test_as_program(WORKLOAD, &[(ARGUMENTS, &arguments)]);
+        let mut program = Self::spawn(folder, &mut command);
+        program.line("Loaded");
+        seen(agent, "other", "attached");
+        program
+    }
+
+    /// The next line with this text in it.
+    pub(super) fn line(&mut self, text: &str) -> String {
+        self.lines
+            .by_ref()
+            .map(Result::unwrap)
+            .find(|line| line.contains(text))
+            .unwrap_or_else(|| panic!("the program never said {text:?}"))
+    }
+
+    /// What a workload says that it did.
+    pub(super) fn report(&mut self) -> Value {
+        serde_json::from_str(&self.line("\"calls\"")).unwrap()
+    }
+
+    pub(super) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Waits for the program's end.
+    pub(super) fn ends_well(&mut self) {
+        assert!(self.child.wait().unwrap().success());
+    }
+
+    pub(super) fn go_on(&mut self) {
+        self.input.write_all(b"\n").unwrap();
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A test of this suite as a program that finds the variables in its environment.
+fn test_as_program(test: &str, variables: &[(&str, &str)]) -> Command {
+    let mut command = Command::new(env::current_exe().unwrap());
+    command.args(["--exact", test, "--nocapture", "--quiet"]);
+    command.envs(variables.iter().copied());
+    command
+}
+
+/// Waits until a process of an agent's is seen in this state.
+pub(super) fn seen(agent: &Agent, name: &str, state: &str) {
+    let sample = format!("cuda_probe_coverage{{agent=\"{name}\",state=\"{state}\"}}");
+    poll_until("the program is seen", || {
+        (value(&agent.fresh_metrics(), &sample)? > 0.5).then_some(())
+    });
+}
+
+pub(super) fn number(value: &Value) -> f64 {
+    value.as_f64().unwrap_or(0.0)
+}
+
+pub(super) fn same(what: &str, ours: f64, theirs: f64) {
+    assert!(
+        (ours - theirs).abs() < 0.5,
+        "{what}: {ours}, truth {theirs}"
+    );
+}
+
+/// Fails if anything was lost, with what and how much.
+pub(super) fn nothing_lost(metrics: &str) {
+    let lost: Vec<&str> = metrics
+        .lines()
+        .filter(|line| {
+            line.starts_with("monitoring_agent_lost_total{") && line.contains("source=\"cuda\"")
+        })
+        .collect();
+    assert!(!lost.is_empty(), "losses are not exported");
+    assert!(
+        lost.iter().all(|line| line.ends_with(" 0")),
+        "lost: {lost:#?}"
+    );
+}
+
+/// Functions that the source leaves alone on purpose: they only look something up, or are called
+/// once for a process.
+const NOT_COUNTED: [&str; 2] = ["cuInit", "__cudaGetKernel"];
+
+/// Compares all that the agent has with what a workload said of itself, but for names.
+pub(super) fn compare(metrics: &str, said: &Value, api: &str) {
+    for (call, counts) in said["calls"].as_object().unwrap() {
+        compare_call(metrics, call, counts, api);
+    }
+    let launches = said["launches"].as_object().unwrap();
+    let theirs = launches.values().map(number).sum();
+    let ours = sum(metrics, "gpu_kernel_launches_total", "workload");
+    same("launches", ours, theirs);
+    for (direction, bytes) in said["copied_bytes"].as_object().unwrap() {
+        let label = format!("agent=\"workload\",direction=\"{direction}\"");
+        let ours = sum(metrics, "cuda_memcpy_bytes_total", &label);
+        same(&label, ours, number(bytes));
+    }
+    for (metric, bytes) in [
+        ("cuda_alloc_bytes_total", "allocated_bytes"),
+        ("cuda_free_bytes_total", "freed_bytes"),
+    ] {
+        same(
+            bytes,
+            sum(metrics, metric, "workload"),
+            number(&said[bytes]),
+        );
+    }
+    nothing_lost(metrics);
+}
+
+fn compare_call(metrics: &str, call: &str, counts: &Value, api: &str) {
+    let name = call.trim_end_matches("_v2");
+    let label = format!("agent=\"workload\",api=\"{api}\",call=\"{name}\"");
+    let ours = sum(metrics, "cuda_call_duration_seconds_count", &label);
+    if NOT_COUNTED.contains(&name) {
+        return same(name, ours, 0.0);
+    }
+    same(call, ours, number(&counts["count"]));
+    let label = format!("agent=\"workload\",call=\"{name}\"");
+    let errors = counts["errors"].as_object().unwrap();
+    let ours = sum(metrics, "cuda_errors_total", &label);
+    same(call, ours, errors.values().map(number).sum());
+    for (code, count) in errors {
+        let label = format!("{label},code=\"{code}\"");
+        let ours = sum(metrics, "cuda_errors_total", &label);
+        same(&label, ours, number(count));
+    }
+}
+
+/// The workload's launches by the names that the agent has for kernels.
+pub(super) fn launches_by_name(metrics: &str) -> BTreeMap<String, f64> {
+    let mut launches = BTreeMap::new();
+    for line in metrics.lines() {
+        if let Some((_, name)) = line
+            .strip_prefix("gpu_kernel_launches_total{agent=\"workload\"")
+            .and_then(|line| line.split_once("kernel_type=\""))
+        {
+            let (name, rest) = name.split_once('"').unwrap();
+            let (_, count) = rest.rsplit_once(' ').unwrap();
+            *launches.entry(name.to_owned()).or_default() += count.parse::<f64>().unwrap();
+        }
+    }
+    launches
+}
+
+/// Compares launches by name: each kernel that a workload launched has the name that `label_of`
+/// gives for its symbol, and there are no others.
+pub(super) fn compare_names(metrics: &str, said: &Value, label_of: impl Fn(&str) -> String) {
+    let launches = said["launches"].as_object().unwrap().iter();
+    let theirs: BTreeMap<String, f64> = launches
+        .map(|(symbol, count)| (label_of(symbol), number(count)))
+        .collect();
+    assert_eq!(launches_by_name(metrics), theirs);
+}
+
+/// The names of the stand-ins' kernels, as people write them.
+pub(super) fn name_of(symbol: &str) -> String {
+    let name = match symbol {
+        "_Z9vectorAddPKfS0_Pfi" => "vectorAdd",
+        "_Z6matmulPKfS0_Pfiii" => "matmul",
+        "_Z6reducePKfPfi" => "reduce",
+        "_Z7softmaxILi128EEvPKfPfi" => "softmax",
+        "_ZN6layers4convEPKfS1_Pfii" => "layers::conv",
+        "_ZN6layers9attentionILb1EEEvPKfS2_S2_Pff" => "layers::attention",
+        "_Z9transposePKfPfii" => "transpose",
+        other => other,
+    };
+    name.to_owned()
+}
