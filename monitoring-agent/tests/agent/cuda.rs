@@ -2,6 +2,7 @@
 //! keep themselves.
 
 mod rig;
+mod runtime;
 
 use std::{collections::BTreeMap, env};
 
@@ -18,7 +19,7 @@ const WORK: &str = "CUDARC_THREADS_AND_LAUNCHES";
 #[test]
 fn programs_of_the_runtime_and_of_the_driver() {
     if let Ok(arguments) = env::var(ARGUMENTS) {
-        return cuda_sim_workload::main_with(arguments.split(' ')).unwrap();
+        return cuda_sim_workload::main_with(arguments.split_ascii_whitespace()).unwrap();
     }
     for api in ["runtime", "driver"] {
         let folder = tempfile::tempdir().unwrap();

@@ -110,12 +110,20 @@ fn cuda_return(ctx: RetProbeContext) -> u32 {
     }
     thread.stack = 0;
     let hook = Hook(thread.hook);
+    let code: u32 = ctx.ret();
+    if hook.kind() == ALIAS_FUNCTION {
+        // Compilers' own bookkeeping, at each launch perhaps: no call of the program's. What it
+        // calls in turn is none either.
+        if code == 0 {
+            launches::aliased(thread);
+        }
+        return 0;
+    }
     let duration_ns = left_ns.wrapping_sub(thread.entered_ns);
     calls::count(hook, thread.agent, duration_ns);
     if hook.waits() {
         windows::waited(thread, duration_ns);
     }
-    let code: u32 = ctx.ret();
     if code != 0 {
         calls::count_error(hook, thread.agent, code);
         return 0;
@@ -130,7 +138,6 @@ fn cuda_return(ctx: RetProbeContext) -> u32 {
         SET_CONTEXT => contexts::context_chosen(thread),
         GET_CONTEXT => contexts::context_of_device(thread),
         GET_FUNCTION => launches::got(thread),
-        ALIAS_FUNCTION => launches::aliased(thread),
         _ => {}
     }
     0

@@ -53,11 +53,7 @@ fn run(options: &Options) -> Result<()> {
     pause(options, Moment::Start)?;
     let kernels = kernels::chosen(options)?;
     let cuda: Box<dyn Cuda> = match options.api {
-        Api::Runtime => Box::new(runtime::Runtime::open(
-            &options.library(),
-            &kernels,
-            options.handles,
-        )?),
+        Api::Runtime => Box::new(runtime::Runtime::open(options, &kernels)?),
         Api::Driver => Box::new(driver::Driver::open(&options.library(), &kernels)?),
     };
     pause(options, Moment::Loaded)?;

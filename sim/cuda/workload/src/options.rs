@@ -42,6 +42,12 @@ pub(crate) struct Options {
     /// Launch by handles, as programs of CUDA 13 do, and not by the addresses of host stubs
     #[arg(long)]
     pub(crate) handles: bool,
+    /// Ask for the handle before each launch, and launch that, as the host stubs of CUDA 13 do
+    #[arg(long)]
+    pub(crate) stubs: bool,
+    /// Free and copy also what could not be allocated, as where there is no driver
+    #[arg(long)]
+    pub(crate) regardless: bool,
     /// When to wait for a line, each after a line that says so
     #[arg(long, value_enum, value_delimiter = ',')]
     pub(crate) wait: Vec<Moment>,
