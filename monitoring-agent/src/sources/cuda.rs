@@ -12,9 +12,12 @@ mod watcher;
 use std::{
     collections::{BTreeMap, HashSet},
     path::Path,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, MutexGuard},
+    thread,
+    time::{Duration, Instant},
 };
 
+use anyhow::Context as _;
 use aya::{include_bytes_aligned, maps::MapData};
 use monitoring_common::cuda::{LaunchKey, lost};
 use prometheus::proto::MetricFamily;
@@ -47,6 +50,13 @@ const LAUNCHES_HELP: &str = "Calls that launch a kernel, failed ones included, b
 const COVERAGE_HELP: &str = "Processes that use CUDA, by how much of it is seen: attached and static \
                              are counted in full, stripped only by their calls of the driver, \
                              unreadable not at all.";
+
+/// How long a collection waits for names that are on their way from the kernel: without its name a
+/// launch counts as unknown for ever. Mostly that is less than a millisecond.
+const NAMES_PATIENCE: Duration = Duration::from_millis(50);
+
+/// Pause between two looks whether names have come.
+const NAMES_PAUSE: Duration = Duration::from_millis(1);
 
 struct Cuda {
     shared: Arc<Shared>,
@@ -81,9 +91,10 @@ pub fn start(context: &mut StartContext<'_>) -> Result<Box<dyn Source>, StartErr
     let losses = Losses::new(&mut loaded, &lost::REASONS)?;
     let launched = loaded.take_map("LAUNCHED")?;
     let names = loaded.take_map("NAMES")?;
+    let registered = loaded.take_map("REGISTERED")?;
     let shared = Arc::new(Shared {
         loaded: Mutex::new(loaded),
-        kernels: Mutex::new(Kernels::new()),
+        kernels: Mutex::new(Kernels::with_registered(registered).context("map REGISTERED")?),
         coverage: Mutex::default(),
     });
     Ok(Box::new(Cuda {
@@ -135,7 +146,7 @@ impl Cuda {
             .for_each(self.launched.fd(), |key, per_cpu| {
                 counts.push((key, per_cpu.iter().sum::<u64>()));
             })?;
-        let mut kernels = lock(&self.shared.kernels);
+        let mut kernels = self.kernels_with_names(&counts);
         let rows = kernels.launches(counts.iter().copied());
         // What has ended is in the sums now, and its place in the map is free for others.
         let ended: HashSet<u32> = counts
@@ -162,6 +173,20 @@ impl Cuda {
             launches.push(&labels, row.count as f64);
         }
         Ok(launches.build())
+    }
+
+    /// The names, when those of what is counted have come; or without them, if they do not.
+    fn kernels_with_names(&self, counts: &[(LaunchKey, u64)]) -> MutexGuard<'_, Kernels> {
+        let patience = Instant::now() + NAMES_PATIENCE;
+        loop {
+            let kernels = lock(&self.shared.kernels);
+            let keys = counts.iter().map(|(key, _)| key);
+            if kernels.has_names_of(keys) || Instant::now() >= patience {
+                return kernels;
+            }
+            drop(kernels);
+            thread::sleep(NAMES_PAUSE);
+        }
     }
 
     fn coverage(&self) -> MetricFamily {

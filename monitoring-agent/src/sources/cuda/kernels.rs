@@ -1,12 +1,14 @@
 //! What launched functions are called, and their launches by name.
 //!
-//! Names come from the kernel side's ring buffer, and for functions that nobody told of, from the
-//! files of the process. Knows nothing of maps, of probes and of metrics.
+//! Names come from the kernel side's ring buffer, and for functions that nobody told of, from what
+//! the process or its parent has registered, or from the files of the process. Knows nothing of
+//! probes and of metrics.
 
 mod known;
 mod modules;
 mod name;
 mod record;
+mod registered;
 mod resolve;
 mod symbols;
 mod totals;
@@ -16,6 +18,7 @@ use std::{
     sync::Arc,
 };
 
+use aya::maps::{MapData, MapError};
 pub use known::{MAX_FUNCTIONS, MAX_NAME_BYTES};
 use monitoring_common::cuda::{LaunchKey, MAX_LAUNCHED};
 pub use name::{FULL_CHARS, LABEL_CHARS, Name};
@@ -24,6 +27,7 @@ pub use totals::{FIRST_NAMES, LATER_NAMES, Launches, MAX_DEVICES, OTHER};
 use self::{
     known::{Function, Known, What},
     record::Says,
+    registered::Registered,
     resolve::{Budget, Resolver},
     totals::Totals,
 };
@@ -53,6 +57,7 @@ const MAX_WAITING: usize = MAX_LAUNCHED;
 pub struct Kernels {
     known: Known,
     waiting: BTreeMap<u32, BTreeSet<u64>>,
+    registered: Registered,
     resolver: Resolver,
     totals: Totals,
     /// For launches that were counted before the function's name was found out.
@@ -84,11 +89,25 @@ impl Kernels {
         Self {
             known: Known::default(),
             waiting: BTreeMap::new(),
+            registered: Registered::default(),
             resolver: Resolver::default(),
             totals: Totals::new(),
             unresolved: Arc::new(Name::unknown("unresolved")),
             lost: Lost::default(),
         }
+    }
+
+    /// As [`new`](Self::new), with the kernel side's map `REGISTERED`: what processes have
+    /// registered, which those that they fork have, too.
+    ///
+    /// # Errors
+    ///
+    /// It is another kind of map.
+    pub fn with_registered(map: MapData) -> Result<Self, MapError> {
+        Ok(Self {
+            registered: Registered::new(map)?,
+            ..Self::new()
+        })
     }
 
     /// Takes in a record of the ring buffer `NAMES`: a `Named` with a name behind it.
@@ -119,9 +138,9 @@ impl Kernels {
         for (pid, mut functions) in std::mem::take(&mut self.waiting) {
             // Some may have been told meanwhile.
             functions.retain(|function| self.known.name((pid, *function)).is_err());
-            let names = self
-                .resolver
-                .names(pid, &functions, &self.known, &mut budget);
+            let names =
+                self.resolver
+                    .names(pid, &functions, &self.known, &self.registered, &mut budget);
             for (function, name) in names {
                 functions.remove(&function);
                 self.known.insert((pid, function), What::Name(name));
@@ -130,6 +149,13 @@ impl Kernels {
                 self.waiting.insert(pid, functions);
             }
         }
+    }
+
+    /// Whether all these functions have names, or are known to have none: if not, what the kernel
+    /// side says of them may be on its way, and a look a moment later may find it.
+    pub fn has_names_of<'a>(&self, keys: impl IntoIterator<Item = &'a LaunchKey>) -> bool {
+        let mut keys = keys.into_iter();
+        keys.all(|key| self.known.name((key.pid, key.function)).is_ok())
     }
 
     /// Counts launches by name; all rows there are, in order of agent, device and name.

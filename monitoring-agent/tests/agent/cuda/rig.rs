@@ -145,7 +145,8 @@ pub(super) fn same(what: &str, ours: f64, theirs: f64) {
     );
 }
 
-/// Fails if anything was lost, with what and how much.
+/// Fails if anything was lost, with what and how much. Collections that are late on a busy machine
+/// are nothing lost: counts stay in the kernel until the next.
 pub(super) fn nothing_lost(metrics: &str) {
     let lost: Vec<&str> = metrics
         .lines()

@@ -10,7 +10,7 @@ use std::{
 use proptest::prelude::*;
 
 use super::*;
-use crate::sources::cuda::functions::all_names;
+use crate::sources::cuda::functions::names;
 
 /// Stands at each function instead of code, before a number that tells which it is.
 const MARK: &[u8] = b"\x90\x90here";
@@ -67,7 +67,7 @@ fn read(bytes: &[u8]) -> Result<Content, Fault> {
 
 /// Which of the marked functions the points are, and what is counted there.
 fn marks(bytes: &[u8], points: &[AttachPoint]) -> Vec<(u8, &'static str)> {
-    let names = all_names();
+    let names = names();
     let mark = |point: &AttachPoint| {
         let at = &bytes[usize::try_from(point.offset).unwrap()..];
         assert!(at.starts_with(MARK), "{point:?} is no function");

@@ -1,9 +1,10 @@
-//! Finds out what functions are called of which nothing was said: by the files that they lie in.
+//! Finds out what functions are called of which nothing was sent: by what processes have
+//! registered, and by the files that functions lie in.
 //! Bounded in what it reads and keeps.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
-    io,
+    io, iter,
     sync::Arc,
 };
 
@@ -11,6 +12,7 @@ use super::{
     Name,
     known::Known,
     modules::{self, FileId, Mapping},
+    registered::{self, Host, Registered},
     symbols::{self, Problem},
 };
 use crate::printable::printable;
@@ -50,6 +52,7 @@ impl Resolver {
         pid: u32,
         functions: &BTreeSet<u64>,
         known: &Known,
+        registered: &Registered,
         budget: &mut Budget,
     ) -> Vec<(u64, Arc<Name>)> {
         let all = |what: &str| {
@@ -64,14 +67,14 @@ impl Resolver {
         };
         let mut names = Vec::new();
         let handle = Arc::new(Name::unknown("handle"));
+        let said = said(pid, functions, known, registered);
         for function in functions {
-            if !mappings.contains_key(function) {
+            if let Some(name) = said.get(function) {
+                mappings.remove(function);
+                names.push((*function, Arc::clone(name)));
+            } else if !mappings.contains_key(function) {
                 names.push((*function, Arc::clone(&handle)));
             }
-        }
-        for (function, name) in inherited(pid, &mappings, known) {
-            mappings.remove(&function);
-            names.push((function, name));
         }
         let mut parts: BTreeMap<u64, (Mapping, Vec<u64>)> = BTreeMap::new();
         for (function, mapping) in mappings {
@@ -146,33 +149,52 @@ fn unknown(mapping: &Mapping, function: u64) -> Arc<Name> {
     Arc::new(Name::unknown(&format!("{file}+0x{offset:x}")))
 }
 
-/// Names that the processes have said from which this one was forked: it has their functions at
-/// the same addresses, and registered none itself. One that has executed another program since has
+/// Names that a process has said, or those from which it was forked: it has their functions at the
+/// same addresses, and registered none itself. One that has executed another program since has
 /// other files there.
-fn inherited(pid: u32, mappings: &HashMap<u64, Mapping>, known: &Known) -> HashMap<u64, Arc<Name>> {
+fn said(
+    pid: u32,
+    functions: &BTreeSet<u64>,
+    known: &Known,
+    registered: &Registered,
+) -> HashMap<u64, Arc<Name>> {
     let mut names = HashMap::new();
-    let mut ancestor = pid;
-    for _ in 0..MAX_ANCESTORS {
-        let Some(parent) = modules::parent(ancestor) else {
-            break;
-        };
-        ancestor = parent;
-        let left = mappings.keys().filter(|each| !names.contains_key(*each));
-        let said: BTreeMap<u64, Arc<Name>> = left
-            .filter_map(|each| Some((*each, known.name((ancestor, *each)).ok()?)))
+    let ancestors = iter::successors(Some(pid), |ancestor| modules::parent(*ancestor));
+    for ancestor in ancestors.take(1 + MAX_ANCESTORS) {
+        let left = functions.iter().filter(|each| !names.contains_key(*each));
+        let hosts: Vec<(u64, Host)> = left
+            .map(|function| (*function, registered.host(ancestor, *function)))
+            .filter(|(function, host)| {
+                host.name.is_some() || known.name((ancestor, *function)).is_ok()
+            })
             .collect();
-        if said.is_empty() {
-            continue;
-        }
-        let theirs = modules::find(ancestor, &said.keys().copied().collect()).unwrap_or_default();
-        for (function, name) in said {
-            let same = theirs
-                .get(&function)
-                .is_some_and(|mapping| mapping.is_same(&mappings[&function], function));
-            if same {
+        let addresses: BTreeSet<u64> = hosts.iter().map(|(_, host)| host.function).collect();
+        let same = same_places(pid, ancestor, &addresses);
+        for (function, host) in hosts {
+            if !same.contains(&host.function) {
+                continue;
+            }
+            let name = known.name((ancestor, function)).ok();
+            let name = name.or_else(|| registered::name_at(pid, host.name?).map(Arc::new));
+            if let Some(name) = name {
                 names.insert(function, name);
             }
         }
     }
     names
+}
+
+/// Those of the addresses at which two processes have the same places of the same files; all, for
+/// one and the same.
+fn same_places(pid: u32, ancestor: u32, addresses: &BTreeSet<u64>) -> BTreeSet<u64> {
+    if pid == ancestor || addresses.is_empty() {
+        return addresses.clone();
+    }
+    let [ours, theirs] =
+        [pid, ancestor].map(|each| modules::find(each, addresses).unwrap_or_default());
+    let same = |address: &&u64| {
+        let both = ours.get(*address).zip(theirs.get(*address));
+        both.is_some_and(|(ours, theirs)| ours.is_same(theirs, **address))
+    };
+    addresses.iter().filter(same).copied().collect()
 }
