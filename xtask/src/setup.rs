@@ -22,7 +22,12 @@ struct Tool {
 /// What the tests need beside Rust: independent counterparts that their numbers are compared
 /// with, a machine for the other kernels, and what knows the repository's files. Programs of one
 /// package follow each other.
-const TOOLS: [Tool; 16] = [
+const TOOLS: [Tool; 17] = [
+    Tool {
+        program: "strip",
+        package: "binutils",
+        service: None,
+    },
     Tool {
         program: "bpftool",
         package: "bpftool",

@@ -41,10 +41,11 @@ pub(super) struct Program {
 impl Program {
     /// Starts a program of the workload that finds CUDA's libraries in a folder.
     pub(super) fn start(folder: &Path, command: &mut Command) -> Self {
-        Self::spawn(folder, command.env("CUDA_TEST_AGENT", "1"))
+        Self::unlabelled(folder, command.env("CUDA_TEST_AGENT", "1"))
     }
 
-    fn spawn(folder: &Path, command: &mut Command) -> Self {
+    /// As [`start`](Self::start), but it is none of the workload.
+    pub(super) fn unlabelled(folder: &Path, command: &mut Command) -> Self {
         command
             .env("LD_LIBRARY_PATH", folder)
             .env("CUDA_SIM_COUNTS", folder.join("counts"))
@@ -76,7 +77,7 @@ impl Program {
     pub(super) fn forerunner(folder: &Path, agent: &Agent, arguments: &str) -> Self {
         let arguments = format!("workload {arguments} --wait loaded");
         let mut command = test_as_program(WORKLOAD, &[(ARGUMENTS, &arguments)]);
-        let mut program = Self::spawn(folder, &mut command);
+        let mut program = Self::unlabelled(folder, &mut command);
         program.line("Loaded");
         seen(agent, "other", "attached");
         program
@@ -163,7 +164,7 @@ pub(super) fn nothing_lost(metrics: &str) {
 
 /// Functions that the source leaves alone on purpose: they only look something up, or are called
 /// once for a process.
-const NOT_COUNTED: [&str; 2] = ["cuInit", "__cudaGetKernel"];
+const NOT_COUNTED: [&str; 3] = ["cuInit", "__cudaGetKernel", "cuKernelGetFunction"];
 
 /// Compares all that the agent has with what a workload said of itself, but for names.
 pub(super) fn compare(metrics: &str, said: &Value, api: &str) {

@@ -54,7 +54,7 @@ fn run(options: &Options) -> Result<()> {
     let kernels = kernels::chosen(options)?;
     let cuda: Box<dyn Cuda> = match options.api {
         Api::Runtime => Box::new(runtime::Runtime::open(options, &kernels)?),
-        Api::Driver => Box::new(driver::Driver::open(&options.library(), &kernels)?),
+        Api::Driver => Box::new(driver::Driver::open(options, &kernels)?),
     };
     pause(options, Moment::Loaded)?;
     let start = Instant::now();

@@ -39,7 +39,8 @@ pub(crate) struct Options {
     /// Launches and frees that fail, over all threads
     #[arg(long, default_value_t = 0)]
     pub(crate) errors: usize,
-    /// Launch by handles, as programs of CUDA 13 do, and not by the addresses of host stubs
+    /// Launch by handles, as programs of CUDA 13 do, and not by the addresses of host stubs; of the
+    /// driver, by kernels of a library and their functions, and not by functions of a module
     #[arg(long)]
     pub(crate) handles: bool,
     /// Ask for the handle before each launch, and launch that, as the host stubs of CUDA 13 do

@@ -134,6 +134,18 @@ fn kernels_are_launched_by_handles() {
 }
 
 #[test]
+fn kernels_are_launched_by_those_of_a_library_and_their_functions() {
+    let run = run(
+        &[&["--handles", "--api", "driver"], &WORK[..]].concat(),
+        &[],
+    );
+    check_work(&run, "cuLaunchKernel");
+    assert_eq!(run.said.calls["cuLibraryGetKernel"].count, 8);
+    assert_eq!(run.said.calls["cuKernelGetFunction"].count, 4);
+    check_calls(&run, "libcuda.so.1");
+}
+
+#[test]
 fn kernels_are_chosen_by_name() {
     let names = "any_name_will_do,_Z1fv";
     let run = run(
