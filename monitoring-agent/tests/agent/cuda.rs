@@ -8,10 +8,13 @@ mod runtime;
 use std::{collections::BTreeMap, env};
 
 use self::rig::{
-    ARGUMENTS, Program, agent, compare, compare_names, launches_by_name, name_of, nothing_lost,
+    ARGUMENTS, Program, agent, compare, compare_cudarc, compare_names, launches_by_name, name_of,
     same,
 };
 use crate::process::sum;
+
+/// The test that may be the stand-ins' workload instead.
+const WORKLOAD: &str = "cuda::programs_of_the_runtime_and_of_the_driver";
 
 /// The test that is a program of `cudarc` where the variable says how many threads and launches.
 const CUDARC: &str = "cuda::an_unmodified_program_of_cudarc";
@@ -92,15 +95,10 @@ fn an_unmodified_program_of_cudarc() {
             );
         }
     }
-    let launches = launches_by_name(&metrics);
-    assert!(
-        launches.keys().all(|name| !name.starts_with("unknown:")),
-        "{launches:?}"
-    );
     same(
         "launches",
-        launches.values().sum(),
+        launches_by_name(&metrics).values().sum(),
         calls["cuLaunchKernel"].0,
     );
-    nothing_lost(&metrics);
+    compare_cudarc(&metrics, 4 * 2500);
 }

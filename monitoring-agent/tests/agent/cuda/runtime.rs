@@ -1,14 +1,14 @@
 //! NVIDIA's own runtime libraries, and the stand-ins, under the load that other agents lose calls
 //! under. Without a driver each call into the real ones fails; it is made all the same.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::path::Path;
 
 use serde_json::Value;
 
-use super::rig::{Program, agent, compare, compare_names, launches_by_name, name_of, number, same};
+use super::rig::{
+    Program, agent, compare, compare_names, install_runtime, launches_by_name, name_of, number,
+    same,
+};
 use crate::{
     poll::poll_until,
     process::{Agent, sum},
@@ -18,19 +18,6 @@ const THREADS: usize = 8;
 const LAUNCHES: u32 = 1_000_000;
 const PAIRS: u32 = 100_000;
 const COPIES: u32 = 20_000;
-
-/// Copies one of the runtimes that `cargo xtask setup` keeps into a folder of the test's own.
-fn install(library: &str, folder: &Path) -> PathBuf {
-    let kept = concat!(env!("CARGO_MANIFEST_DIR"), "/../.tools/cuda");
-    let versions = fs::read_dir(kept).into_iter().flatten();
-    let mut files = versions.map(|version| version.unwrap().path().join(library));
-    let file = files.find(|file| file.is_file()).unwrap_or_else(|| {
-        panic!("this test calls NVIDIA's {library}, which `cargo xtask setup` puts into {kept}")
-    });
-    let own = folder.join(library);
-    fs::copy(file, &own).unwrap();
-    own
-}
 
 /// What every program here does.
 fn work(more: &str) -> String {
@@ -61,7 +48,7 @@ fn exactly(folder: &Path, agent: &Agent, api: &str, arguments: &str) -> Value {
 /// A million launches on NVIDIA's library.
 fn real(library: &str, how: &str) {
     let folder = tempfile::tempdir().unwrap();
-    let file = install(library, folder.path());
+    let file = install_runtime(library, folder.path());
     let agent = agent(folder.path());
     let arguments = format!("--library {}", file.display());
     let _first = Program::forerunner(folder.path(), &agent, &arguments);

@@ -94,8 +94,11 @@ impl<'a> Work<'a> {
             let allocated = self.cuda.allocate(&mut address, self.options.bytes) == 0;
             if allocated {
                 tally::allocated(self.options.bytes);
+            } else if !self.options.regardless {
+                continue;
             }
-            if (allocated || self.options.regardless) && self.cuda.free(address) == 0 && allocated {
+            let freed = self.cuda.free(address) == 0;
+            if allocated && freed {
                 tally::freed(self.options.bytes);
             }
         }
