@@ -22,13 +22,14 @@ use aya::maps::{MapData, MapError};
 pub use known::{MAX_FUNCTIONS, MAX_NAME_BYTES};
 use monitoring_common::cuda::{LaunchKey, MAX_LAUNCHED};
 pub use name::{FULL_CHARS, LABEL_CHARS, Name};
+pub use resolve::Search;
 pub use totals::{FIRST_NAMES, LATER_NAMES, Launches, MAX_DEVICES, OTHER};
 
 use self::{
     known::{Function, Known, What},
     record::Says,
     registered::Registered,
-    resolve::{Budget, Resolver},
+    resolve::Resolver,
     totals::Totals,
 };
 
@@ -57,7 +58,6 @@ const MAX_WAITING: usize = MAX_LAUNCHED;
 pub struct Kernels {
     known: Known,
     waiting: BTreeMap<u32, BTreeSet<u64>>,
-    registered: Registered,
     resolver: Resolver,
     totals: Totals,
     /// For launches that were counted before the function's name was found out.
@@ -89,7 +89,6 @@ impl Kernels {
         Self {
             known: Known::default(),
             waiting: BTreeMap::new(),
-            registered: Registered::default(),
             resolver: Resolver::default(),
             totals: Totals::new(),
             unresolved: Arc::new(Name::unknown("unresolved")),
@@ -105,7 +104,7 @@ impl Kernels {
     /// It is another kind of map.
     pub fn with_registered(map: MapData) -> Result<Self, MapError> {
         Ok(Self {
-            registered: Registered::new(map)?,
+            resolver: Resolver::new(Registered::new(map)?),
             ..Self::new()
         })
     }
@@ -134,20 +133,32 @@ impl Kernels {
     /// Finds out the names that are waited for. Reads files of processes: bounded, but for file
     /// systems of a network that do not answer.
     pub fn resolve(&mut self) {
-        let mut budget = Budget::new();
-        for (pid, mut functions) in std::mem::take(&mut self.waiting) {
-            // Some may have been told meanwhile.
-            functions.retain(|function| self.known.name((pid, *function)).is_err());
-            let names =
-                self.resolver
-                    .names(pid, &functions, &self.known, &self.registered, &mut budget);
-            for (function, name) in names {
-                functions.remove(&function);
-                self.known.insert((pid, function), What::Name(name));
+        let mut search = self.begin_search();
+        search.run(|pid, function| self.name(pid, function));
+        self.end_search(search);
+    }
+
+    /// Hands out the names that are waited for, to be found out while others use this one; to be
+    /// handed back to [`end_search`](Self::end_search) before the next begins.
+    pub fn begin_search(&mut self) -> Search {
+        Search {
+            waiting: std::mem::take(&mut self.waiting),
+            resolver: std::mem::take(&mut self.resolver),
+            found: Vec::new(),
+        }
+    }
+
+    /// Takes in what was found.
+    pub fn end_search(&mut self, search: Search) {
+        self.resolver = search.resolver;
+        for (function, name) in search.found {
+            // What was said meanwhile is better.
+            if self.known.name(function).is_err() {
+                self.known.insert(function, What::Name(name));
             }
-            if !functions.is_empty() {
-                self.waiting.insert(pid, functions);
-            }
+        }
+        for (pid, functions) in search.waiting {
+            self.waiting.entry(pid).or_default().extend(functions);
         }
     }
 

@@ -102,13 +102,15 @@ impl Thread {
             if stopped {
                 return;
             }
-            if names {
-                let mut kernels = lock(&self.shared.kernels);
-                while let Some(record) = ring.next() {
-                    kernels.received(&record);
-                }
-                kernels.resolve();
+            let mut kernels = lock(&self.shared.kernels);
+            while names && let Some(record) = ring.next() {
+                kernels.received(&record);
             }
+            let mut search = kernels.begin_search();
+            drop(kernels);
+            // Nobody waits for the files that it reads.
+            search.run(|pid, function| lock(&self.shared.kernels).name(pid, function));
+            lock(&self.shared.kernels).end_search(search);
         }
     }
 

@@ -10,7 +10,7 @@ use std::{
 
 use super::{
     Name,
-    known::Known,
+    known::Function,
     modules::{self, FileId, Mapping},
     registered::{self, Host, Registered},
     symbols::{self, Problem},
@@ -29,31 +29,59 @@ const MAX_ANCESTORS: usize = 4;
 /// Longest name of a file in a function's, in characters.
 const FILE_NAME_CHARS: usize = 64;
 
+/// What a process's function is called, if it has been said.
+type Said<'a> = dyn Fn(u32, u64) -> Option<Arc<Name>> + 'a;
+
 #[derive(Debug, Default)]
 pub(super) struct Resolver {
+    registered: Registered,
     /// What is at an offset in a file.
     answers: HashMap<(FileId, u64), Option<Arc<Name>>>,
 }
 
-/// What may be read before the rest is left for the next time.
-pub(super) struct Budget(u64);
+/// Functions whose names are to be found out, apart from all else, so that nobody waits for the
+/// files that are read.
+#[derive(Debug)]
+pub struct Search {
+    pub(super) waiting: BTreeMap<u32, BTreeSet<u64>>,
+    pub(super) resolver: Resolver,
+    pub(super) found: Vec<(Function, Arc<Name>)>,
+}
 
-impl Budget {
-    pub(super) fn new() -> Self {
-        Self(READ_BYTES)
+impl Search {
+    /// Finds them out. Those that are left have to be asked for again, because enough was read.
+    /// `said` tells what a process's function is called, where that is known.
+    pub fn run(&mut self, said: impl Fn(u32, u64) -> Option<Arc<Name>>) {
+        let mut budget = READ_BYTES;
+        for (pid, functions) in &mut self.waiting {
+            // Some may have been told meanwhile.
+            functions.retain(|function| said(*pid, *function).is_none());
+            let names = self.resolver.names(*pid, functions, &said, &mut budget);
+            for (function, name) in names {
+                functions.remove(&function);
+                self.found.push(((*pid, function), name));
+            }
+        }
+        self.waiting.retain(|_, functions| !functions.is_empty());
     }
 }
 
 impl Resolver {
+    pub(super) fn new(registered: Registered) -> Self {
+        Self {
+            registered,
+            ..Self::default()
+        }
+    }
+
     /// What a process's functions are called. Those without an answer have to be asked for again,
     /// because the budget is used up.
-    pub(super) fn names(
+    fn names(
         &mut self,
         pid: u32,
         functions: &BTreeSet<u64>,
-        known: &Known,
-        registered: &Registered,
-        budget: &mut Budget,
+        said: &Said<'_>,
+        budget: &mut u64,
     ) -> Vec<(u64, Arc<Name>)> {
         let all = |what: &str| {
             let name = Arc::new(Name::unknown(what));
@@ -67,7 +95,7 @@ impl Resolver {
         };
         let mut names = Vec::new();
         let handle = Arc::new(Name::unknown("handle"));
-        let said = said(pid, functions, known, registered);
+        let said = self.said(pid, functions, said);
         for function in functions {
             if let Some(name) = said.get(function) {
                 mappings.remove(function);
@@ -94,7 +122,7 @@ impl Resolver {
         pid: u32,
         mapping: &Mapping,
         functions: &[u64],
-        budget: &mut Budget,
+        budget: &mut u64,
     ) -> Vec<(u64, Arc<Name>)> {
         let Ok((file, id)) = modules::open(pid, mapping) else {
             let functions = functions.iter();
@@ -107,7 +135,7 @@ impl Resolver {
             .filter(|offset| !self.answers.contains_key(&(id, *offset)))
             .collect();
         if !asked.is_empty() {
-            let mut found = match symbols::at(&file, &asked, &mut budget.0) {
+            let mut found = match symbols::at(&file, &asked, budget) {
                 Ok(found) => found,
                 Err(Problem::Malformed) => HashMap::new(),
                 Err(Problem::TooMuch) => return Vec::new(),
@@ -135,6 +163,39 @@ impl Resolver {
             })
             .collect()
     }
+
+    /// Names that a process has said, or those from which it was forked: it has their functions at
+    /// the same addresses, and registered none itself. One that has executed another program since
+    /// has other files there.
+    fn said(
+        &self,
+        pid: u32,
+        functions: &BTreeSet<u64>,
+        said: &Said<'_>,
+    ) -> HashMap<u64, Arc<Name>> {
+        let mut names = HashMap::new();
+        let ancestors = iter::successors(Some(pid), |ancestor| modules::parent(*ancestor));
+        for ancestor in ancestors.take(1 + MAX_ANCESTORS) {
+            let left = functions.iter().filter(|each| !names.contains_key(*each));
+            let mut hosts: Vec<(u64, Host, Option<Arc<Name>>)> = left
+                .map(|function| {
+                    let host = self.registered.host(ancestor, *function);
+                    (*function, host, said(ancestor, *function))
+                })
+                .collect();
+            hosts.retain(|(_, host, name)| host.name.is_some() || name.is_some());
+            let addresses = hosts.iter().map(|(_, host, _)| host.function).collect();
+            let same = same_places(pid, ancestor, &addresses);
+            hosts.retain(|(_, host, _)| same.contains(&host.function));
+            for (function, host, name) in hosts {
+                let name = name.or_else(|| registered::name_at(pid, host.name?).map(Arc::new));
+                if let Some(name) = name {
+                    names.insert(function, name);
+                }
+            }
+        }
+        names
+    }
 }
 
 /// Whether a process is no more.
@@ -147,41 +208,6 @@ fn unknown(mapping: &Mapping, function: u64) -> Arc<Name> {
     let file = printable(&mapping.file_name, FILE_NAME_CHARS);
     let offset = mapping.offset_of(function);
     Arc::new(Name::unknown(&format!("{file}+0x{offset:x}")))
-}
-
-/// Names that a process has said, or those from which it was forked: it has their functions at the
-/// same addresses, and registered none itself. One that has executed another program since has
-/// other files there.
-fn said(
-    pid: u32,
-    functions: &BTreeSet<u64>,
-    known: &Known,
-    registered: &Registered,
-) -> HashMap<u64, Arc<Name>> {
-    let mut names = HashMap::new();
-    let ancestors = iter::successors(Some(pid), |ancestor| modules::parent(*ancestor));
-    for ancestor in ancestors.take(1 + MAX_ANCESTORS) {
-        let left = functions.iter().filter(|each| !names.contains_key(*each));
-        let hosts: Vec<(u64, Host)> = left
-            .map(|function| (*function, registered.host(ancestor, *function)))
-            .filter(|(function, host)| {
-                host.name.is_some() || known.name((ancestor, *function)).is_ok()
-            })
-            .collect();
-        let addresses: BTreeSet<u64> = hosts.iter().map(|(_, host)| host.function).collect();
-        let same = same_places(pid, ancestor, &addresses);
-        for (function, host) in hosts {
-            if !same.contains(&host.function) {
-                continue;
-            }
-            let name = known.name((ancestor, function)).ok();
-            let name = name.or_else(|| registered::name_at(pid, host.name?).map(Arc::new));
-            if let Some(name) = name {
-                names.insert(function, name);
-            }
-        }
-    }
-    names
 }
 
 /// Those of the addresses at which two processes have the same places of the same files; all, for
