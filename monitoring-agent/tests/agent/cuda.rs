@@ -8,8 +8,8 @@ mod runtime;
 use std::{collections::BTreeMap, env};
 
 use self::rig::{
-    ARGUMENTS, Program, agent, compare, compare_cudarc, compare_names, launches_by_name, name_of,
-    same,
+    ARGUMENTS, Program, agent, compare, compare_cudarc, compare_names, launches_by_name, metrics,
+    name_of, same,
 };
 use crate::process::sum;
 
@@ -36,7 +36,7 @@ fn programs_of_the_runtime_and_of_the_driver() {
         );
         let mut program = Program::workload(folder.path(), &arguments);
         let said = program.report();
-        let metrics = agent.fresh_metrics();
+        let metrics = metrics(&agent);
         compare(&metrics, &said, api);
         compare_names(&metrics, &said, name_of);
         program.go_on();
@@ -58,7 +58,7 @@ fn an_unmodified_program_of_cudarc() {
     program.ends_well();
     let counts = cuda_sim::read_counts(&folder.path().join("counts")).unwrap();
     let of_program = counts.iter().find(|counts| counts.pid == program.pid());
-    let metrics = agent.fresh_metrics();
+    let metrics = metrics(&agent);
     let mut calls: BTreeMap<&str, (f64, BTreeMap<u32, u64>)> = BTreeMap::new();
     for (call, counted) in &of_program.expect("the program's counts").calls {
         let name = call.trim_end_matches("_ptsz").trim_end_matches("_v2");

@@ -21,8 +21,8 @@ use std::{
 };
 
 use rig::{
-    ARGUMENTS, Program, agent, compare, compare_cudarc, compare_names, install_runtime, name_of,
-    nothing_lost, number, same, seen,
+    ARGUMENTS, Program, agent, compare, compare_cudarc, compare_names, install_runtime, metrics,
+    name_of, nothing_lost, number, same, seen,
 };
 use serde_json::Value;
 
@@ -55,7 +55,7 @@ fn workload(api: &str, folder: &Path, arguments: &str) {
     let _first = Program::forerunner(folder, &agent, &format!("--api {api} {arguments}"));
     let mut program = Program::workload(folder, &format!("--api {api} {arguments} {MORE}"));
     let said = program.report();
-    let metrics = agent.fresh_metrics();
+    let metrics = metrics(&agent);
     println!("{said}");
     compare(&metrics, &said, api);
     compare_names(&metrics, &said, name_of);
@@ -100,7 +100,7 @@ fn gpu_an_unmodified_program_of_cudarc() {
     let mut program = Program::of_test(folder.path(), CUDARC, &[(WORK, "8 10000")]);
     program.line("done");
     program.ends_well();
-    compare_cudarc(&agent.fresh_metrics(), 8 * 10_000);
+    compare_cudarc(&metrics(&agent), 8 * 10_000);
 }
 
 /// A program by its path or its name, if this machine has it.
@@ -140,7 +140,7 @@ fn gpu_a_program_of_nvcc() {
         program.line("Loaded");
         program.go_on();
         let said = program.report();
-        let metrics = agent.fresh_metrics();
+        let metrics = metrics(&agent);
         println!("{said}");
         compare(&metrics, &said, "runtime");
         compare_names(&metrics, &said, str::to_owned);
@@ -173,10 +173,10 @@ fn gpu_what_the_profiler_of_pytorch_has_seen() {
     let mut program = Program::start(folder.path(), command.arg(source("profiled.py")));
     program.line("Loaded");
     seen(&agent, "workload", "attached");
-    let before = agent.fresh_metrics();
+    let before = metrics(&agent);
     program.go_on();
     let said: Value = program.report();
-    let after = agent.fresh_metrics();
+    let after = metrics(&agent);
     println!("{said}");
     let theirs = said["calls"].as_object().unwrap();
     for call in ["cudaLaunchKernel", "cudaLaunchKernelExC", "cudaMemcpyAsync"] {

@@ -13,8 +13,8 @@ use object::{Object as _, ObjectSegment as _, ObjectSymbol as _};
 use tempfile::TempDir;
 
 use super::rig::{
-    Program, agent, compare, compare_names, launches_by_name, name_of, nothing_lost, number, same,
-    seen,
+    Program, agent, compare, compare_names, launches_by_name, metrics, name_of, nothing_lost,
+    number, same, seen,
 };
 use crate::process::{Agent, sum};
 
@@ -65,7 +65,7 @@ fn work(agent: &Agent, program: &mut Program) -> String {
     program.go_on();
     let said = program.report();
     same("failures", number(&said["failures"]), 0.0);
-    let metrics = agent.fresh_metrics();
+    let metrics = metrics(&agent);
     program.go_on();
     program.ends_well();
     nothing_lost(&metrics);
@@ -154,7 +154,7 @@ fn functions_of_the_driver_from_before_the_agent_are_handles() {
     seen(&agent, "workload", "attached");
     program.go_on();
     program.report();
-    let launches = launches_by_name(&agent.fresh_metrics());
+    let launches = launches_by_name(&metrics(&agent));
     assert_eq!(
         launches,
         BTreeMap::from([("unknown:handle".to_owned(), 1000.0)])
@@ -194,7 +194,7 @@ fn a_stripped_program_with_the_runtime_in_it_is_seen_by_its_driver_calls() {
     program.go_on();
     program.report();
     seen(&agent, "workload", "stripped");
-    let metrics = agent.fresh_metrics();
+    let metrics = metrics(&agent);
     // The runtime asks the driver for its kernels by name.
     assert_eq!(launches_by_name(&metrics), expected(name_of));
     let count = |label: &str| {
@@ -233,7 +233,7 @@ fn handles_have_the_names_of_what_they_are_of() {
         let arguments = format!("--api {api} {how} --threads 2 --launches 1000 --wait end");
         let mut program = Program::workload(folder.path(), &arguments);
         let said = program.report();
-        let metrics = agent.fresh_metrics();
+        let metrics = metrics(&agent);
         compare(&metrics, &said, api);
         compare_names(&metrics, &said, name_of);
         program.go_on();

@@ -142,6 +142,16 @@ pub(super) fn install_runtime(library: &str, folder: &Path) -> PathBuf {
     own
 }
 
+/// The metrics of a snapshot that was taken after this call began, with numbers of CUDA's that are
+/// as new: on a busy machine a source may be late, and then its last numbers are shown.
+pub(super) fn metrics(agent: &Agent) -> String {
+    poll_until("the source's numbers are in time", || {
+        let metrics = agent.fresh_metrics();
+        let up = value(&metrics, "monitoring_agent_source_up{source=\"cuda\"}");
+        (up? > 0.5).then_some(metrics)
+    })
+}
+
 /// Waits until a process of an agent's is seen in this state.
 pub(super) fn seen(agent: &Agent, name: &str, state: &str) {
     let sample = format!("cuda_probe_coverage{{agent=\"{name}\",state=\"{state}\"}}");
@@ -171,8 +181,9 @@ pub(super) fn nothing_lost(metrics: &str) {
         })
         .collect();
     assert!(!lost.is_empty(), "losses are not exported");
+    let mut lost_events = lost.iter().filter(|line| !line.contains("\"overdue\""));
     assert!(
-        lost.iter().all(|line| line.ends_with(" 0")),
+        lost_events.all(|line| line.ends_with(" 0")),
         "lost: {lost:#?}"
     );
 }

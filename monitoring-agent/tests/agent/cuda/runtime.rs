@@ -6,8 +6,8 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::rig::{
-    Program, agent, compare, compare_names, install_runtime, launches_by_name, name_of, number,
-    same,
+    Program, agent, compare, compare_names, install_runtime, launches_by_name, metrics, name_of,
+    number, same,
 };
 use crate::{
     poll::poll_until,
@@ -32,16 +32,16 @@ fn work(more: &str) -> String {
 fn exactly(folder: &Path, agent: &Agent, api: &str, arguments: &str) -> Value {
     let mut program = Program::workload(folder, &work(&format!("--api {api} {arguments}")));
     let said = program.report();
-    let metrics = agent.fresh_metrics();
-    compare(&metrics, &said, api);
-    compare_names(&metrics, &said, name_of);
+    let now = metrics(agent);
+    compare(&now, &said, api);
+    compare_names(&now, &said, name_of);
     let launches = said["launches"].as_object().unwrap();
     assert!(launches.len() > 5, "{launches:?}");
     program.go_on();
     program.ends_well();
     // What has been counted stays when the process is gone.
-    let before = launches_by_name(&metrics);
-    assert_eq!(launches_by_name(&agent.fresh_metrics()), before);
+    let before = launches_by_name(&now);
+    assert_eq!(launches_by_name(&metrics(agent)), before);
     said
 }
 
@@ -109,7 +109,7 @@ fn simulated(api: &str, how: &str) {
     same("allocated", number(&said["allocated_bytes"]), allocated);
     poll_until("nothing is held any more", || {
         let held = sum(
-            &agent.fresh_metrics(),
+            &metrics(&agent),
             "cuda_allocated_bytes",
             "agent=\"workload\"",
         );
