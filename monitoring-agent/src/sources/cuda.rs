@@ -16,10 +16,12 @@ mod watcher;
 
 use std::{
     collections::BTreeMap,
+    os::fd::AsFd as _,
     sync::{Arc, Mutex, TryLockError},
 };
 
-use aya::include_bytes_aligned;
+use anyhow::Context as _;
+use aya::{include_bytes_aligned, maps::MapData};
 use monitoring_common::{agents::MAX_AGENTS, cuda::lost};
 use prometheus::proto::MetricFamily;
 
@@ -27,7 +29,7 @@ use self::{
     calls::CallMaps,
     discovery::{Coverage, Names},
     functions::Chosen,
-    kernels::Kernels,
+    kernels::{Kernels, Registered},
     launches::LaunchMap,
     leftovers::Leftovers,
     overhead::{Activity, Overhead},
@@ -113,7 +115,10 @@ pub fn start(context: &mut StartContext<'_>) -> Result<Box<dyn Source>, StartErr
     let launches = LaunchMap::new(&mut loaded, Arc::clone(&kernels))?;
     let leftovers = Leftovers::new(&mut loaded)?;
     let users = Users::new(&mut loaded)?;
-    let shared = Arc::new(Shared::new(loaded, kernels, overhead));
+    let registered = copied(leftovers.registered())?;
+    let registered = Registered::new(registered, copied(users.map().1)?);
+    let registered = registered.context("read what processes register")?;
+    let shared = Arc::new(Shared::new(loaded, kernels, registered, overhead));
     Ok(Box::new(Cuda {
         labels: Arc::clone(context.labels),
         calls,
@@ -128,11 +133,21 @@ pub fn start(context: &mut StartContext<'_>) -> Result<Box<dyn Source>, StartErr
     }))
 }
 
+/// A map once more, for another thread.
+fn copied(map: &MapData) -> anyhow::Result<MapData> {
+    let descriptor = map.fd().as_fd().try_clone_to_owned();
+    Ok(MapData::from_fd(
+        descriptor.context("copy a map's descriptor")?,
+    )?)
+}
+
 impl Source for Cuda {
     fn collect(&mut self) -> anyhow::Result<Batch> {
         let names = self.labels.names();
         let mut calls = self.calls.collect(&names)?;
-        let (launches, functions) = self.launches.collect(&names, &mut self.users)?;
+        let find_names = || self.shared.find_names();
+        let launches = &mut self.launches;
+        let (launches, functions) = launches.collect(&names, &mut self.users, find_names)?;
         let sums = &mut self.sums;
         let mut families = sums.collect(&names, &mut self.users, &calls.activities)?;
         for (activity, nested) in calls.activities.iter_mut().zip(self.sums.nested()) {
@@ -141,9 +156,6 @@ impl Source for Cuda {
         families.extend(self.overhead(&names, &calls.activities)?);
         families.extend(calls.families);
         families.push(launches);
-        if lock(&self.shared.kernels).is_waiting() {
-            self.shared.find_names();
-        }
         families.push(self.leftovers.collect(&names, &mut self.users)?);
         families.push(self.coverage());
         let (programs, recursions) = self.programs();

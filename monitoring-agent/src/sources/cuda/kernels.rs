@@ -1,12 +1,14 @@
 //! What launched functions are called, and their launches by name.
 //!
-//! Names come from the kernel side's ring buffer, and for functions that nobody told of, from the
-//! files of the process. Knows nothing of maps, of probes and of metrics.
+//! Names come from the kernel side's ring buffer, and for functions that nobody told of, from what
+//! the process or its parent has registered, or from the files of the process. Knows nothing of
+//! probes and of metrics.
 
 mod known;
 mod modules;
 mod name;
 mod record;
+mod registered;
 mod resolve;
 mod symbols;
 mod totals;
@@ -19,6 +21,7 @@ use std::{
 pub use known::{MAX_FUNCTIONS, MAX_NAME_BYTES};
 use monitoring_common::cuda::{LaunchKey, MAX_LAUNCHED, ProcessId};
 pub use name::{FULL_CHARS, LABEL_CHARS, Name};
+pub use registered::Registered;
 pub use resolve::{Budget, Resolver};
 pub use totals::{FIRST_NAMES, LATER_NAMES, Launches, MAX_DEVICES, OTHER};
 
@@ -153,6 +156,13 @@ impl Kernels {
         for function in functions {
             self.wait_for((process, function));
         }
+    }
+
+    /// Whether all these functions have names, or are known to have none: if not, what the kernel
+    /// side says of them may be on its way, and a look a moment later may find it.
+    pub fn has_names_of<'a>(&self, keys: impl IntoIterator<Item = &'a LaunchKey>) -> bool {
+        let mut keys = keys.into_iter();
+        keys.all(|key| self.known.name((key.process, key.function)).is_ok())
     }
 
     /// Counts launches by name; all rows there are, in order of agent, device and name.

@@ -2,7 +2,9 @@
 
 use std::{
     collections::HashSet,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, MutexGuard},
+    thread,
+    time::{Duration, Instant},
 };
 
 use aya::maps::MapData;
@@ -19,6 +21,13 @@ use crate::{
 const HELP: &str = "Calls that launch a kernel, failed ones included, by the kernel's name without \
                     its parameters; each launch once, whether it entered by the runtime or by the \
                     driver. Kernels in graphs are not in it.";
+
+/// How long a collection waits for names that are on their way: a launch counts for good under what
+/// its function was called when it was first counted.
+const NAMES_PATIENCE: Duration = Duration::from_millis(50);
+
+/// And how long between two looks for them.
+const NAMES_PAUSE: Duration = Duration::from_millis(1);
 
 /// The map of launches by function, and their sums by name.
 pub(super) struct LaunchMap {
@@ -44,11 +53,13 @@ impl LaunchMap {
         ("LAUNCHED", &self.launched)
     }
 
-    /// Launches by name, with the number of entries in the map.
+    /// Launches by name, with the number of entries in the map. `find_names` is to have names found
+    /// that are waited for.
     pub(super) fn collect(
         &mut self,
         agents: &[String],
         users: &mut Users,
+        find_names: impl Fn(),
     ) -> anyhow::Result<(MetricFamily, u64)> {
         let mut counts = Vec::new();
         self.reader.for_each(self.launched.fd(), |key, per_cpu| {
@@ -56,7 +67,7 @@ impl LaunchMap {
         })?;
         let alive = users.alive()?;
         let rows = {
-            let mut kernels = lock(&self.kernels);
+            let mut kernels = self.kernels_with_names(&counts, find_names);
             let rows = kernels.launches(counts.iter().copied());
             kernels.ended(&self.ended);
             rows
@@ -84,5 +95,27 @@ impl LaunchMap {
             launches.push(&labels, row.count as f64);
         }
         Ok((launches.build(), counts.len() as u64))
+    }
+
+    /// The names, when those of what is counted have come; or without them, if they do not.
+    fn kernels_with_names(
+        &self,
+        counts: &[(LaunchKey, u64)],
+        find_names: impl Fn(),
+    ) -> MutexGuard<'_, Kernels> {
+        let patience = Instant::now() + NAMES_PATIENCE;
+        loop {
+            let kernels = lock(&self.kernels);
+            let keys = counts.iter().map(|(key, _)| key);
+            if kernels.has_names_of(keys) || Instant::now() >= patience {
+                return kernels;
+            }
+            let waiting = kernels.is_waiting();
+            drop(kernels);
+            if waiting {
+                find_names();
+            }
+            thread::sleep(NAMES_PAUSE);
+        }
     }
 }

@@ -54,6 +54,11 @@ impl Leftovers {
         })
     }
 
+    /// What processes have registered.
+    pub(super) fn registered(&self) -> &MapData {
+        &self.registered
+    }
+
     /// The age of the oldest allocations, which is looked for when it is time to.
     pub(super) fn collect(
         &mut self,

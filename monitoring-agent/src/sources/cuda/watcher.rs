@@ -30,7 +30,7 @@ use self::{requests::Requests, scout::Scout};
 use super::{
     discovery::{Coverage, Events, FileKey, Names},
     functions::Chosen,
-    kernels::Kernels,
+    kernels::{Kernels, Registered},
     overhead::Overhead,
     probes::Probes,
 };
@@ -48,6 +48,8 @@ const CPU_INTERVAL: Duration = Duration::from_secs(1);
 pub(super) struct Shared {
     pub(super) loaded: Mutex<Loaded>,
     pub(super) kernels: Arc<Mutex<Kernels>>,
+    /// What processes have registered.
+    registered: Arc<Registered>,
     /// Processes that use CUDA, and how much of it is seen.
     pub(super) coverage: Mutex<BTreeMap<u32, Coverage>>,
     /// The same processes: everything that they map is of interest.
@@ -66,10 +68,16 @@ struct Missed {
 }
 
 impl Shared {
-    pub(super) fn new(loaded: Loaded, kernels: Arc<Mutex<Kernels>>, overhead: Overhead) -> Self {
+    pub(super) fn new(
+        loaded: Loaded,
+        kernels: Arc<Mutex<Kernels>>,
+        registered: Registered,
+        overhead: Overhead,
+    ) -> Self {
         Self {
             loaded: Mutex::new(loaded),
             kernels,
+            registered: Arc::new(registered),
             coverage: Mutex::default(),
             followed: Mutex::default(),
             requests: Requests::default(),

@@ -36,7 +36,7 @@ fn durations(metrics: &str, call: &str) -> (f64, f64) {
 fn probed(folder: &TempDir, api: &str, budget: &str) -> (Agent, Program) {
     cuda_sim::install(folder.path()).unwrap();
     let settings = format!("[sources.cuda]\noverhead_budget = {budget}\n");
-    let agent = agent_with(folder, &settings);
+    let agent = agent_with(folder.path(), &settings);
     let mut first = Program::workload(folder.path(), &format!("--api {api} --wait loaded"));
     first.line("Loaded");
     watched(&agent, "attached");
@@ -72,7 +72,7 @@ fn durations_are_without_the_probes_and_not_shorter_than_the_calls() {
     );
     let latency = format!("cudaMalloc={ALLOCATION_NS}");
     let mut command = Program::command("--api runtime --malloc-pairs 200 --wait end");
-    let mut program = Program::run(folder.path(), command.env("CUDA_SIM_LATENCY_NS", latency));
+    let mut program = Program::start(folder.path(), command.env("CUDA_SIM_LATENCY_NS", latency));
     program.line("End");
     let (seconds, count) = durations(&agent.fresh_metrics(), "cudaMalloc");
     same("allocations", count, 200.0);

@@ -13,8 +13,11 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::{
-    ARGUMENTS, PROGRAM,
-    rig::{Program, agent, agent_with, configuration, libraries, lost, number, same, watched},
+    WORKLOAD,
+    rig::{
+        ARGUMENTS, Program, agent, agent_with, configuration, libraries, lost, number, same,
+        watched,
+    },
 };
 use crate::{
     poll::poll_until,
@@ -55,7 +58,7 @@ fn libraries_of_any_time_and_place_are_seen() {
     for name in ["libcuda.so.1", "libcudart.so.12"] {
         fs::remove_file(deleted.path().join(name)).unwrap();
     }
-    let agent = agent(&folder);
+    let agent = agent(folder.path());
     covered(&agent, "attached", 1);
     let mut all = counted(&agent, &mut old, 0.0);
     // Opened by a program that has run for some time.
@@ -71,7 +74,7 @@ fn libraries_of_any_time_and_place_are_seen() {
     all = counted(&agent, &mut late, all);
     // What ends is no longer told of, and that without a look at all processes.
     old.go_on();
-    assert!(old.child.wait().unwrap().success());
+    old.ends_well();
     covered(&agent, "attached", 1);
     let metrics = agent.fresh_metrics();
     let launches = sum(&metrics, "gpu_kernel_launches_total", "workload");
@@ -85,7 +88,7 @@ fn libraries_of_any_time_and_place_are_seen() {
 #[test]
 fn a_process_in_namespaces_of_its_own_is_seen() {
     let folder = libraries();
-    let agent = agent(&folder);
+    let agent = agent(folder.path());
     let inner = folder.path().join("inner");
     fs::create_dir(&inner).unwrap();
     let script = format!(
@@ -98,12 +101,12 @@ fn a_process_in_namespaces_of_its_own_is_seen() {
         .args(["--mount", "--pid", "--net", "--fork", "--kill-child"])
         .args(["sh", "-ec", &script, "sh"])
         .arg(std::env::current_exe().unwrap())
-        .args(["--exact", PROGRAM, "--nocapture", "--quiet"])
+        .args(["--exact", WORKLOAD, "--nocapture", "--quiet"])
         .env(
             ARGUMENTS,
             format!("workload --api runtime {WORK} --wait loaded,end"),
         );
-    let mut program = Program::run(&inner, &mut command);
+    let mut program = Program::start(&inner, &mut command);
     // It is the first process where it is.
     let loaded = program.line("Loaded");
     assert!(
@@ -124,7 +127,7 @@ fn libraries_and_calls_are_chosen() {
     let other = folder.path().join("libmine.so");
     fs::copy(folder.path().join("libcuda.so.1"), &other).unwrap();
     let more = "[sources.cuda]\nlibraries = ['libmine.*']\nexclude_calls = ['cuMem*']\n";
-    let mut agent = agent_with(&folder, more);
+    let mut agent = agent_with(folder.path(), more);
     let run = |agent: &Agent| {
         let arguments = format!(
             "--api driver --library {} {WORK} --wait loaded,end",
@@ -148,7 +151,7 @@ fn libraries_and_calls_are_chosen() {
     same("allocations", calls(&agent, "cuMemAlloc"), 0.0);
     same("launches", calls(&agent, "cuLaunchKernel"), 1_000.0);
     program.go_on();
-    assert!(program.child.wait().unwrap().success());
+    program.ends_well();
     let file = folder.path().join("monitoring.toml");
     fs::write(&file, configuration(&more.replace("cuMem*", "*Query"))).unwrap();
     agent.process.signal(libc::SIGHUP);

@@ -1,20 +1,27 @@
-//! What tests of calls into CUDA have in common: an agent, and programs that wait for one another.
+//! What the tests of source `cuda` share: an agent that counts nothing else, programs that wait
+//! until they are told to go on, and comparisons with what programs say of themselves.
 
 use std::{
+    collections::BTreeMap,
     env,
-    io::{BufRead as _, BufReader, Write as _},
-    path::Path,
-    process::{Child, ChildStdin, Command, Stdio},
+    fmt::Write as _,
+    fs,
+    io::{BufRead as _, BufReader, Lines, Write as _},
+    path::{Path, PathBuf},
+    process::{Child, ChildStdin, ChildStdout, Command, Stdio},
 };
 
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::{ARGUMENTS, PROGRAM};
+use super::WORKLOAD;
 use crate::{
     poll::poll_until,
-    process::{Agent, value},
+    process::{Agent, sum, value},
 };
+
+/// Says with which arguments a test is the stand-ins' workload, and no test.
+pub(super) const ARGUMENTS: &str = "CUDA_WORKLOAD_ARGUMENTS";
 
 /// A folder with the stand-ins' libraries.
 pub(super) fn libraries() -> TempDir {
@@ -23,60 +30,43 @@ pub(super) fn libraries() -> TempDir {
     folder
 }
 
-/// An agent that counts nothing but CUDA.
-pub(super) fn agent(folder: &TempDir) -> Agent {
+/// An agent that counts nothing but CUDA, and calls the programs of this file `workload`.
+pub(super) fn agent(folder: &Path) -> Agent {
     agent_with(folder, "")
 }
 
 /// The same, with more in its configuration.
-pub(super) fn agent_with(folder: &TempDir, more: &str) -> Agent {
-    Agent::with_config(folder.path(), &configuration(more))
+pub(super) fn agent_with(folder: &Path, more: &str) -> Agent {
+    Agent::with_config(folder, &configuration(more))
 }
 
 /// The configuration of such an agent.
 pub(super) fn configuration(more: &str) -> String {
-    let others = ["host", "sched", "block", "net", "syscalls", "gpu"];
-    let off: String = others
-        .iter()
-        .map(|name| format!("[sources.{name}]\nenabled = false\n"))
-        .collect();
+    let mut off = String::new();
+    for name in ["host", "sched", "block", "net", "syscalls", "gpu"] {
+        // Writing to a string does not fail.
+        let _ = write!(off, "[sources.{name}]\nenabled = false\n");
+    }
     let rule = "[[agents]]\nname = \"workload\"\nenvironment = \"CUDA_TEST_AGENT=1\"\n";
     format!("{rule}{off}{more}")
 }
 
 /// A program that waits until it is told to go on.
 pub(super) struct Program {
-    pub(super) child: Child,
+    child: Child,
     input: ChildStdin,
-    lines: std::io::Lines<BufReader<std::process::ChildStdout>>,
+    lines: Lines<BufReader<ChildStdout>>,
 }
 
 impl Program {
-    /// A test of this program's that is a program itself.
-    pub(super) fn start(folder: &TempDir, test: &str, variables: &[(&str, &str)]) -> Self {
-        let mut command = Command::new(env::current_exe().unwrap());
-        command.args(["--exact", test, "--nocapture", "--quiet"]);
-        command.envs(variables.iter().copied());
-        Self::run(folder.path(), &mut command)
+    /// Starts a program of the workload that finds CUDA's libraries in a folder.
+    pub(super) fn start(folder: &Path, command: &mut Command) -> Self {
+        Self::unlabelled(folder, command.env("CUDA_TEST_AGENT", "1"))
     }
 
-    /// The workload, in its own words.
-    pub(super) fn workload(folder: &Path, arguments: &str) -> Self {
-        Self::run(folder, &mut Self::command(arguments))
-    }
-
-    /// What runs the workload.
-    pub(super) fn command(arguments: &str) -> Command {
-        let mut command = Command::new(env::current_exe().unwrap());
-        command.args(["--exact", PROGRAM, "--nocapture", "--quiet"]);
-        command.env(ARGUMENTS, format!("workload {arguments}"));
+    /// As [`start`](Self::start), but it is none of the workload.
+    pub(super) fn unlabelled(folder: &Path, command: &mut Command) -> Self {
         command
-    }
-
-    /// A program that finds its libraries in a folder.
-    pub(super) fn run(folder: &Path, command: &mut Command) -> Self {
-        command
-            .env("CUDA_TEST_AGENT", "1")
             .env("LD_LIBRARY_PATH", folder)
             .env("CUDA_SIM_COUNTS", folder.join("counts"))
             .stdin(Stdio::piped())
@@ -91,6 +81,33 @@ impl Program {
         }
     }
 
+    /// Starts a test of this suite as a program: it finds the variables in its environment.
+    pub(super) fn of_test(folder: &Path, test: &str, variables: &[(&str, &str)]) -> Self {
+        Self::start(folder, &mut test_as_program(test, variables))
+    }
+
+    /// Starts the stand-ins' workload, with its arguments in one text.
+    pub(super) fn workload(folder: &Path, arguments: &str) -> Self {
+        Self::start(folder, &mut Self::command(arguments))
+    }
+
+    /// What runs the workload.
+    pub(super) fn command(arguments: &str) -> Command {
+        let arguments = format!("workload {arguments}");
+        test_as_program(WORKLOAD, &[(ARGUMENTS, &arguments)])
+    }
+
+    /// Starts a program that has loaded the libraries and does nothing, and waits until it is seen:
+    /// whoever loads them next is seen from the first call on. It is none of the workload.
+    pub(super) fn forerunner(folder: &Path, agent: &Agent, arguments: &str) -> Self {
+        let arguments = format!("workload {arguments} --wait loaded");
+        let mut command = test_as_program(WORKLOAD, &[(ARGUMENTS, &arguments)]);
+        let mut program = Self::unlabelled(folder, &mut command);
+        program.line("Loaded");
+        seen(agent, "other", "attached");
+        program
+    }
+
     /// The next line with this text in it.
     pub(super) fn line(&mut self, text: &str) -> String {
         self.lines
@@ -98,6 +115,20 @@ impl Program {
             .map(Result::unwrap)
             .find(|line| line.contains(text))
             .unwrap_or_else(|| panic!("the program never said {text:?}"))
+    }
+
+    /// What a workload says that it did.
+    pub(super) fn report(&mut self) -> Value {
+        serde_json::from_str(&self.line("\"calls\"")).unwrap()
+    }
+
+    pub(super) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Waits for the program's end.
+    pub(super) fn ends_well(&mut self) {
+        assert!(self.child.wait().unwrap().success());
     }
 
     pub(super) fn go_on(&mut self) {
@@ -113,39 +144,54 @@ impl Drop for Program {
     }
 }
 
-/// Waits until so many processes of the workload are probed.
+/// A test of this suite as a program that finds the variables in its environment.
+fn test_as_program(test: &str, variables: &[(&str, &str)]) -> Command {
+    let mut command = Command::new(env::current_exe().unwrap());
+    command.args(["--exact", test, "--nocapture", "--quiet"]);
+    command.envs(variables.iter().copied());
+    command
+}
+
+/// Copies one of the runtimes that `cargo xtask setup` keeps into a folder of the test's own.
+pub(super) fn install_runtime(library: &str, folder: &Path) -> PathBuf {
+    let kept = concat!(env!("CARGO_MANIFEST_DIR"), "/../.tools/cuda");
+    let versions = fs::read_dir(kept).into_iter().flatten();
+    let mut files = versions.map(|version| version.unwrap().path().join(library));
+    let file = files.find(|file| file.is_file()).unwrap_or_else(|| {
+        panic!("this test calls NVIDIA's {library}, which `cargo xtask setup` puts into {kept}")
+    });
+    let own = folder.join(library);
+    fs::copy(file, &own).unwrap();
+    own
+}
+
+/// The metrics of a snapshot that was taken after this call began, with numbers of CUDA's that are
+/// as new: on a busy machine a source may be late, and then its last numbers are shown.
+pub(super) fn metrics(agent: &Agent) -> String {
+    poll_until("the source's numbers are in time", || {
+        let metrics = agent.fresh_metrics();
+        let up = value(&metrics, "monitoring_agent_source_up{source=\"cuda\"}");
+        (up? > 0.5).then_some(metrics)
+    })
+}
+
+/// Waits until a process of the workload is seen in this state.
 pub(super) fn watched(agent: &Agent, state: &str) {
-    let sample = format!("cuda_probe_coverage{{agent=\"workload\",state=\"{state}\"}}");
+    seen(agent, "workload", state);
+}
+
+/// Waits until a process of an agent's is seen in this state.
+pub(super) fn seen(agent: &Agent, name: &str, state: &str) {
+    let sample = format!("cuda_probe_coverage{{agent=\"{name}\",state=\"{state}\"}}");
     poll_until("the program is seen", || {
         (value(&agent.fresh_metrics(), &sample)? > 0.5).then_some(())
     });
-}
-
-/// An agent that knows the libraries in a folder, so that every program is seen from its first call
-/// on; and the program that has them mapped, whose own calls were before the agent's time.
-pub(super) fn agent_that_knows(folder: &TempDir, api: &str) -> (Agent, Program) {
-    let arguments = format!("--api {api} --launches 1 --wait end");
-    let mut first = Program::workload(folder.path(), &arguments);
-    first.line("End");
-    let agent = agent(folder);
-    watched(&agent, "attached");
-    (agent, first)
 }
 
 /// What the source says that it has lost.
 pub(super) fn lost(metrics: &str, reason: &str) -> f64 {
     let sample = format!("monitoring_agent_lost_total{{reason=\"{reason}\",source=\"cuda\"}}");
     value(metrics, &sample).unwrap()
-}
-
-/// Checks that the source says it has lost nothing, for any reason.
-pub(super) fn nothing_lost(metrics: &str) {
-    let lines = metrics.lines();
-    let lost: Vec<&str> = lines
-        .filter(|line| line.starts_with("monitoring_agent_lost_total{"))
-        .filter(|line| line.contains("source=\"cuda\"") && !line.ends_with(" 0"))
-        .collect();
-    assert!(lost.is_empty(), "{lost:#?}");
 }
 
 pub(super) fn number(value: &Value) -> f64 {
@@ -157,4 +203,137 @@ pub(super) fn same(what: &str, ours: f64, theirs: f64) {
         (ours - theirs).abs() < 0.5,
         "{what}: {ours}, truth {theirs}"
     );
+}
+
+/// Fails if anything was lost, with what and how much. Collections that are late on a busy machine
+/// are nothing lost: counts stay in the kernel until the next. The forerunner is seen late, which is
+/// what it is for; if another program was, its calls are missing from the counts.
+pub(super) fn nothing_lost(metrics: &str) {
+    let lost: Vec<&str> = metrics
+        .lines()
+        .filter(|line| {
+            line.starts_with("monitoring_agent_lost_total{") && line.contains("source=\"cuda\"")
+        })
+        .collect();
+    assert!(!lost.is_empty(), "losses are not exported");
+    let mut lost_events = lost.iter().filter(|line| {
+        !["overdue", "probed_late"]
+            .iter()
+            .any(|reason| line.contains(reason))
+    });
+    assert!(
+        lost_events.all(|line| line.ends_with(" 0")),
+        "lost: {lost:#?}"
+    );
+}
+
+/// Functions that the source leaves alone on purpose: they only look something up, or are called
+/// once for a process.
+const NOT_COUNTED: [&str; 3] = ["cuInit", "__cudaGetKernel", "cuKernelGetFunction"];
+
+/// Compares all that the agent has with what a workload said of itself, but for names.
+pub(super) fn compare(metrics: &str, said: &Value, api: &str) {
+    for (call, counts) in said["calls"].as_object().unwrap() {
+        compare_call(metrics, call, counts, api);
+    }
+    let launches = said["launches"].as_object().unwrap();
+    let theirs = launches.values().map(number).sum();
+    let ours = sum(metrics, "gpu_kernel_launches_total", "workload");
+    same("launches", ours, theirs);
+    for (direction, bytes) in said["copied_bytes"].as_object().unwrap() {
+        let label = format!("agent=\"workload\",direction=\"{direction}\"");
+        let ours = sum(metrics, "cuda_memcpy_bytes_total", &label);
+        same(&label, ours, number(bytes));
+    }
+    for (metric, bytes) in [
+        ("cuda_alloc_bytes_total", "allocated_bytes"),
+        ("cuda_free_bytes_total", "freed_bytes"),
+    ] {
+        same(
+            bytes,
+            sum(metrics, metric, "workload"),
+            number(&said[bytes]),
+        );
+    }
+    nothing_lost(metrics);
+}
+
+fn compare_call(metrics: &str, call: &str, counts: &Value, api: &str) {
+    let name = call.trim_end_matches("_v2");
+    let label = format!("agent=\"workload\",api=\"{api}\",call=\"{name}\"");
+    let ours = sum(metrics, "cuda_call_duration_seconds_count", &label);
+    if NOT_COUNTED.contains(&name) {
+        return same(name, ours, 0.0);
+    }
+    same(call, ours, number(&counts["count"]));
+    let label = format!("agent=\"workload\",call=\"{name}\"");
+    let errors = counts["errors"].as_object().unwrap();
+    let ours = sum(metrics, "cuda_errors_total", &label);
+    same(call, ours, errors.values().map(number).sum());
+    for (code, count) in errors {
+        let label = format!("{label},code=\"{code}\"");
+        let ours = sum(metrics, "cuda_errors_total", &label);
+        same(&label, ours, number(count));
+    }
+}
+
+/// The workload's launches by the names that the agent has for kernels.
+pub(super) fn launches_by_name(metrics: &str) -> BTreeMap<String, f64> {
+    let mut launches = BTreeMap::new();
+    for line in metrics.lines() {
+        if let Some((_, name)) = line
+            .strip_prefix("gpu_kernel_launches_total{agent=\"workload\"")
+            .and_then(|line| line.split_once("kernel_type=\""))
+        {
+            let (name, rest) = name.split_once('"').unwrap();
+            let (_, count) = rest.rsplit_once(' ').unwrap();
+            *launches.entry(name.to_owned()).or_default() += count.parse::<f64>().unwrap();
+        }
+    }
+    launches
+}
+
+/// Compares launches by name: each kernel that a workload launched has the name that `label_of`
+/// gives for its symbol, and there are no others.
+pub(super) fn compare_names(metrics: &str, said: &Value, label_of: impl Fn(&str) -> String) {
+    let launches = said["launches"].as_object().unwrap().iter();
+    let theirs: BTreeMap<String, f64> = launches
+        .map(|(symbol, count)| (label_of(symbol), number(count)))
+        .collect();
+    assert_eq!(launches_by_name(metrics), theirs);
+}
+
+/// The names of the stand-ins' kernels, as people write them.
+pub(super) fn name_of(symbol: &str) -> String {
+    let name = match symbol {
+        "_Z9vectorAddPKfS0_Pfi" => "vectorAdd",
+        "_Z6matmulPKfS0_Pfiii" => "matmul",
+        "_Z6reducePKfPfi" => "reduce",
+        "_Z7softmaxILi128EEvPKfPfi" => "softmax",
+        "_ZN6layers4convEPKfS1_Pfii" => "layers::conv",
+        "_ZN6layers9attentionILb1EEEvPKfS2_S2_Pff" => "layers::attention",
+        "_Z9transposePKfPfii" => "transpose",
+        other => other,
+    };
+    name.to_owned()
+}
+
+/// Compares with what the program of `cudarc` does with so many launches in all, and says nothing of.
+pub(super) fn compare_cudarc(metrics: &str, launches: u32) {
+    // One more between events, and one that is captured.
+    let kernels = [("scale", f64::from(launches) + 1.0), ("add", 1.0)];
+    let kernels = kernels.map(|(name, count)| (name.to_owned(), count));
+    assert_eq!(launches_by_name(metrics), BTreeMap::from(kernels));
+    // A thousand numbers, there once, back four times, and once on the device.
+    for (direction, bytes) in [("h2d", 4_000.0), ("d2h", 16_000.0), ("d2d", 4_000.0)] {
+        let label = format!("agent=\"workload\",direction=\"{direction}\"");
+        let ours = sum(metrics, "cuda_memcpy_bytes_total", &label);
+        same(&label, ours, bytes);
+    }
+    for (call, count) in [("cuModuleLoadData", 1.0), ("cuGraphLaunch", 3.0)] {
+        let label = format!("agent=\"workload\",api=\"driver\",call=\"{call}\"");
+        let ours = sum(metrics, "cuda_call_duration_seconds_count", &label);
+        same(call, ours, count);
+    }
+    nothing_lost(metrics);
 }

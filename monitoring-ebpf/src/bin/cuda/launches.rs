@@ -30,7 +30,15 @@ const STREAM_IN_CONFIG: u64 = 32;
 static LAUNCHED: PerCpuHashMap<LaunchKey, u64, MAX_LAUNCHED, { BPF_F_NO_PREALLOC as usize }> =
     PerCpuHashMap::new();
 
-/// Where the name of each function lies in its process.
+/// Marks, in `REGISTERED`, that the rest is another handle of the function, and not where its name
+/// lies. No process has an address with this bit.
+const SAME_AS: u64 = 1 << 63;
+
+/// Most handles of one function that are followed, one to the next: the host's function, the
+/// runtime's kernel, the driver's kernel and its function.
+const MAX_HANDLES: usize = 4;
+
+/// Where the name of each function lies in its process, or of which function it is another handle.
 #[btf_map]
 static REGISTERED: HashMap<Address, u64, MAX_REGISTERED, { BPF_F_NO_PREALLOC as usize }> =
     HashMap::new();
@@ -65,7 +73,7 @@ pub(crate) fn entered(hook: Hook, thread: &Thread) {
     if count.is_none() {
         // If another thread was first, that one sends the name.
         if LAUNCHED.insert(key, 0, BPF_NOEXIST.into()).is_ok() {
-            send_launched(thread, function);
+            send_known(thread.process, function);
         }
         count = LAUNCHED.get_ptr_mut(key);
     }
@@ -106,24 +114,60 @@ pub(crate) fn got(thread: &Thread) {
 }
 
 /// A handle that was given for another one. Arguments: where it was put, the other one.
+///
+/// Programs may ask for it at each launch: only what is new is sent.
 #[inline(always)]
 pub(crate) fn aliased(thread: &Thread) {
-    if let Some(handle) = user_word(thread.arguments[0]) {
-        send(thread.process, handle, thread.arguments[1], 0);
+    let [place, other, _, _] = thread.arguments;
+    let Some(handle) = user_word(place) else {
+        return;
+    };
+    let same_as = other | SAME_AS;
+    if handle == other || registered(thread.process, handle) == Some(same_as) {
+        return;
     }
+    if REGISTERED
+        .insert(address(thread, handle), same_as, 0)
+        .is_err()
+    {
+        lost(DETAILS_FULL);
+        return;
+    }
+    // It may have been launched before, when nobody knew what it is.
+    send_known(thread.process, handle);
 }
 
-/// Sends what is known of a function that a process launches for the first time. Where that is
-/// nothing, the agent finds out itself what the function is.
+/// Sends what is known of a function. Where that is nothing, the agent finds out itself what the
+/// function is.
+#[inline(never)]
+fn send_known(process: ProcessId, function: u64) {
+    let mut other = function;
+    let mut name = 0;
+    for _ in 0..MAX_HANDLES {
+        match registered(process, other) {
+            Some(known) if known & SAME_AS != 0 => other = known & !SAME_AS,
+            known => {
+                name = known.unwrap_or(0);
+                break;
+            }
+        }
+    }
+    let same_as = if other == function { 0 } else { other };
+    send(process, function, same_as, name);
+}
+
+/// What a function has said of itself.
 #[inline(always)]
-fn send_launched(thread: &Thread, function: u64) {
+fn registered(process: ProcessId, function: u64) -> Option<u64> {
+    let known = REGISTERED.get_ptr(Address {
+        value: function,
+        process,
+    });
     // SAFETY: what a program has found stays readable while it runs.
-    let name = REGISTERED
-        .get_ptr(address(thread, function))
-        .map(|name| unsafe { *name });
-    send(thread.process, function, 0, name.unwrap_or(0));
+    known.map(|known| unsafe { *known })
 }
 
+/// Sends a function's name, or if that is unknown or cannot be read just now, whose name it has.
 #[inline(never)]
 #[allow(clippy::cast_possible_truncation, reason = "BPF has 64 bits")]
 fn send(process: ProcessId, function: u64, same_as: u64, name: u64) {

@@ -77,6 +77,10 @@ fn cuda_return(ctx: RetProbeContext) -> u32 {
 /// the return may be skipped, which then costs nothing; aya's attribute would return 0 always.
 #[unsafe(no_mangle)]
 #[unsafe(link_section = "uprobe")]
+#[allow(
+    clippy::no_mangle_with_rust_abi,
+    reason = "one pointer in, one number out"
+)]
 fn cuda_session(ctx: *mut c_void) -> u32 {
     let probe = ProbeContext::new(ctx);
     let registers = Registers::of(probe.regs);
@@ -168,12 +172,20 @@ fn leave(registers: Registers) {
     }
     thread.stack = 0;
     let hook = Hook(thread.hook);
+    let code = registers.result();
+    if hook.kind() == ALIAS_FUNCTION {
+        // Compilers' own bookkeeping, at each launch perhaps: no call of the program's. What it
+        // calls in turn is none either.
+        if code == 0 {
+            launches::aliased(thread);
+        }
+        return;
+    }
     let duration_ns = cost::corrected(thread, left_ns);
     calls::count(hook, thread.agent, duration_ns);
     if hook.waits() {
         windows::waited(thread, duration_ns);
     }
-    let code = registers.result();
     if code != 0 {
         calls::count_error(hook, thread.agent, code);
         if hook.kind() == FREE {
@@ -199,7 +211,6 @@ fn leave(registers: Registers) {
         GET_CONTEXT => contexts::context_of_device(thread),
         CREATE_CONTEXT => contexts::context_created(thread),
         GET_FUNCTION => launches::got(thread),
-        ALIAS_FUNCTION => launches::aliased(thread),
         _ => {}
     }
 }

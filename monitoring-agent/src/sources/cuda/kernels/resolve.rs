@@ -1,9 +1,10 @@
-//! Finds out what functions are called of which nothing was said: by the files that they lie in.
+//! Finds out what functions are called of which nothing was sent: by what processes have
+//! registered, and by the files that functions lie in.
 //! Bounded in what it reads and keeps.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
-    io,
+    io, iter,
     sync::Arc,
 };
 
@@ -12,6 +13,7 @@ use monitoring_common::cuda::{ProcessId, pid_of};
 use super::{
     Name, Said,
     modules::{self, FileId, Mapping},
+    registered::{self, Host, Registered},
     symbols::{self, Problem},
 };
 use crate::printable::printable;
@@ -32,6 +34,7 @@ const FILE_NAME_CHARS: usize = 64;
 /// for, nor for one that holds what others wait for.
 #[derive(Debug, Default)]
 pub struct Resolver {
+    registered: Arc<Registered>,
     /// What is at an offset in a file.
     answers: HashMap<(FileId, u64), Option<Arc<Name>>>,
 }
@@ -47,6 +50,14 @@ impl Default for Budget {
 }
 
 impl Resolver {
+    /// Asks what processes have registered, too.
+    pub fn new(registered: Arc<Registered>) -> Self {
+        Self {
+            registered,
+            ..Self::default()
+        }
+    }
+
     /// What a process's functions are called. Those without an answer have to be asked for again,
     /// because the budget is used up. `said` answers with names that processes have said.
     pub fn names(
@@ -64,14 +75,14 @@ impl Resolver {
         };
         let mut names = Vec::new();
         let handle = Arc::new(Name::unknown("handle"));
+        let said = self.said(process, functions, said);
         for function in functions {
-            if !mappings.contains_key(function) {
+            if let Some(name) = said.get(function) {
+                mappings.remove(function);
+                names.push((*function, Arc::clone(name)));
+            } else if !mappings.contains_key(function) {
                 names.push((*function, Arc::clone(&handle)));
             }
-        }
-        for (function, name) in inherited(pid, &mappings, said) {
-            mappings.remove(&function);
-            names.push((function, name));
         }
         let mut parts: BTreeMap<u64, (Mapping, Vec<u64>)> = BTreeMap::new();
         for (function, mapping) in mappings {
@@ -137,6 +148,45 @@ impl Resolver {
             })
             .collect()
     }
+
+    /// Names that a process has said, or those from which it was forked: it has their functions at
+    /// the same addresses, and registered none itself. One that has executed another program since
+    /// has other files there.
+    fn said(
+        &self,
+        process: ProcessId,
+        functions: &BTreeSet<u64>,
+        said: Said<'_>,
+    ) -> HashMap<u64, Arc<Name>> {
+        let mut names = HashMap::new();
+        let pid = pid_of(process);
+        let ancestors = iter::successors(Some(pid), |ancestor| modules::parent(*ancestor));
+        for ancestor in ancestors.take(1 + MAX_ANCESTORS) {
+            let known = if ancestor == pid {
+                Some(process)
+            } else {
+                self.registered.process(ancestor)
+            };
+            let left = functions.iter().filter(|each| !names.contains_key(*each));
+            let mut hosts: Vec<(u64, Host, Option<Arc<Name>>)> = left
+                .map(|function| {
+                    let host = self.registered.host(known, *function);
+                    (*function, host, said(ancestor, *function))
+                })
+                .collect();
+            hosts.retain(|(_, host, name)| host.name.is_some() || name.is_some());
+            let addresses = hosts.iter().map(|(_, host, _)| host.function).collect();
+            let same = same_places(pid, ancestor, &addresses);
+            hosts.retain(|(_, host, _)| same.contains(&host.function));
+            for (function, host, name) in hosts {
+                let name = name.or_else(|| registered::name_at(pid, host.name?).map(Arc::new));
+                if let Some(name) = name {
+                    names.insert(function, name);
+                }
+            }
+        }
+        names
+    }
 }
 
 fn all(functions: &BTreeSet<u64>, what: &str) -> Vec<(u64, Arc<Name>)> {
@@ -157,33 +207,17 @@ fn unknown(mapping: &Mapping, function: u64) -> Arc<Name> {
     Arc::new(Name::unknown(&format!("{file}+0x{offset:x}")))
 }
 
-/// Names that the processes have said from which this one was forked: it has their functions at
-/// the same addresses, and registered none itself. One that has executed another program since has
-/// other files there.
-fn inherited(pid: u32, mappings: &HashMap<u64, Mapping>, say: Said<'_>) -> HashMap<u64, Arc<Name>> {
-    let mut names = HashMap::new();
-    let mut ancestor = pid;
-    for _ in 0..MAX_ANCESTORS {
-        let Some(parent) = modules::parent(ancestor) else {
-            break;
-        };
-        ancestor = parent;
-        let left = mappings.keys().filter(|each| !names.contains_key(*each));
-        let said: BTreeMap<u64, Arc<Name>> = left
-            .filter_map(|each| Some((*each, say(ancestor, *each)?)))
-            .collect();
-        if said.is_empty() {
-            continue;
-        }
-        let theirs = modules::find(ancestor, &said.keys().copied().collect()).unwrap_or_default();
-        for (function, name) in said {
-            let same = theirs
-                .get(&function)
-                .is_some_and(|mapping| mapping.is_same(&mappings[&function], function));
-            if same {
-                names.insert(function, name);
-            }
-        }
+/// Those of the addresses at which two processes have the same places of the same files; all, for
+/// one and the same.
+fn same_places(pid: u32, ancestor: u32, addresses: &BTreeSet<u64>) -> BTreeSet<u64> {
+    if pid == ancestor || addresses.is_empty() {
+        return addresses.clone();
     }
-    names
+    let [ours, theirs] =
+        [pid, ancestor].map(|each| modules::find(each, addresses).unwrap_or_default());
+    let same = |address: &&u64| {
+        let both = ours.get(*address).zip(theirs.get(*address));
+        both.is_some_and(|(ours, theirs)| ours.is_same(theirs, **address))
+    };
+    addresses.iter().filter(same).copied().collect()
 }

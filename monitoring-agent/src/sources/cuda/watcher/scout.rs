@@ -73,13 +73,14 @@ impl Scout {
         chosen: Chosen,
         told: bool,
     ) -> Self {
+        let resolver = Resolver::new(Arc::clone(&shared.registered));
         Self {
             shared,
             probes,
             discovery: Discovery::with_names(Path::new("/proc"), names),
             chosen,
             ends: Ends::default(),
-            resolver: Resolver::default(),
+            resolver,
             patience: Patience::new(NAMES_PATIENCE),
             told,
             later: HashMap::new(),
@@ -302,6 +303,7 @@ impl Scout {
                 Err(why) => {
                     let pid = pid_of(process);
                     debug!(pid, "its functions' names were not found out: {why}");
+                    self.resolver = Resolver::new(Arc::clone(&self.shared.registered));
                     budget = Budget::default();
                     Resolver::unreadable(&functions)
                 }

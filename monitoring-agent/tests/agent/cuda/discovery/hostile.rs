@@ -32,7 +32,7 @@ fn mapper(folder: &TempDir, file: &Path) -> Program {
     if !program.exists() {
         compile(MAPPER, &program);
     }
-    let mut program = Program::run(folder.path(), Command::new(program).arg(file));
+    let mut program = Program::start(folder.path(), Command::new(program).arg(file));
     program.line("mapped");
     program
 }
@@ -68,7 +68,7 @@ fn place(folder: &TempDir, own: &OsStr, name: &str, content: &[u8]) -> PathBuf {
 #[test]
 fn hostile_files_are_told_of_once_and_skipped() {
     let folder = libraries();
-    let agent = agent(&folder);
+    let agent = agent(folder.path());
     let driver = fs::read(folder.path().join("libcuda.so.1")).unwrap();
     let name = "libcudart.so.12";
     let torn = place(&folder, "torn".as_ref(), name, &driver[..driver.len() / 2]);
