@@ -37,7 +37,7 @@ use crate::{
     labels::{Labels, OTHER_NAME},
     loader::{self, Attach, Family},
     per_cpu::PerCpuReader,
-    source::{Batch, Source, StartError},
+    source::{Batch, ProgramState, Source, StartError},
 };
 
 const OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/cuda"));
@@ -66,6 +66,8 @@ struct Cuda {
     launched: MapData,
     launch_reader: PerCpuReader<LaunchKey, u64>,
     losses: Losses,
+    /// The programs' states, and recursions, when they could last be looked at.
+    programs: (Vec<ProgramState>, u64),
     _watcher: Watcher,
 }
 
@@ -92,6 +94,7 @@ pub fn start(context: &mut StartContext<'_>) -> Result<Box<dyn Source>, StartErr
     let launched = loaded.take_map("LAUNCHED")?;
     let names = loaded.take_map("NAMES")?;
     let registered = loaded.take_map("REGISTERED")?;
+    let programs = kernel_state::programs(&loaded);
     let shared = Arc::new(Shared {
         loaded: Mutex::new(loaded),
         kernels: Mutex::new(Kernels::with_registered(registered).context("map REGISTERED")?),
@@ -104,6 +107,7 @@ pub fn start(context: &mut StartContext<'_>) -> Result<Box<dyn Source>, StartErr
         launched,
         launch_reader: PerCpuReader::new()?,
         losses,
+        programs,
         _watcher: Watcher::start(Arc::clone(&shared), probes, names)?,
         shared,
     }))
@@ -117,7 +121,12 @@ impl Source for Cuda {
         families.extend(calls);
         families.push(self.launches(&names)?);
         families.push(self.coverage());
-        let (programs, recursions) = kernel_state::programs(&lock(&self.shared.loaded));
+        // The lock is held while functions are probed, which takes a while in a busy process: then
+        // the programs are as they were.
+        if let Ok(loaded) = self.shared.loaded.try_lock() {
+            self.programs = kernel_state::programs(&loaded);
+        }
+        let (programs, recursions) = self.programs.clone();
         let mut lost = self.losses.read()?;
         lost.push(("recursion", recursions));
         let of_names = lock(&self.shared.kernels).lost();

@@ -9,6 +9,7 @@ use std::{
     io::{BufRead as _, BufReader, Lines, Write as _},
     path::{Path, PathBuf},
     process::{Child, ChildStdin, ChildStdout, Command, Stdio},
+    time::Instant,
 };
 
 use serde_json::Value;
@@ -142,13 +143,19 @@ pub(super) fn install_runtime(library: &str, folder: &Path) -> PathBuf {
     own
 }
 
-/// The metrics of a snapshot that was taken after this call began, with numbers of CUDA's that are
-/// as new: on a busy machine a source may be late, and then its last numbers are shown.
+/// Metrics with numbers of CUDA's that were read after this call began: on a busy machine a source
+/// may be late, and a snapshot have its last numbers.
 pub(super) fn metrics(agent: &Agent) -> String {
-    poll_until("the source's numbers are in time", || {
+    let begun = Instant::now();
+    poll_until("the source's numbers are new", || {
         let metrics = agent.fresh_metrics();
-        let up = value(&metrics, "monitoring_agent_source_up{source=\"cuda\"}");
-        (up? > 0.5).then_some(metrics)
+        let since_asked = value(&metrics, "monitoring_agent_snapshot_age_seconds")?;
+        let before = value(
+            &metrics,
+            "monitoring_agent_source_age_seconds{source=\"cuda\"}",
+        )?;
+        // The snapshot was published after the sources were asked.
+        (since_asked + before < begun.elapsed().as_secs_f64()).then_some(metrics)
     })
 }
 
