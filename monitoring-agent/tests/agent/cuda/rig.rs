@@ -6,7 +6,7 @@ use std::{
     env,
     fmt::Write as _,
     fs,
-    io::{BufRead as _, BufReader, Lines, Write as _},
+    io::{self, BufRead as _, BufReader, Lines, Write as _},
     path::{Path, PathBuf},
     process::{Child, ChildStdin, ChildStdout, Command, Stdio},
     time::Instant,
@@ -30,8 +30,10 @@ pub(super) fn agent(folder: &Path) -> Agent {
         // Writing to a string does not fail.
         let _ = write!(off, "[sources.{name}]\nenabled = false\n");
     }
-    let rule = "[[agents]]\nname = \"workload\"\nenvironment = \"CUDA_TEST_AGENT=1\"\n";
-    Agent::with_config(folder, &format!("{rule}{off}"))
+    let rules = ["workload", "forerunner"].map(|name| {
+        format!("[[agents]]\nname = \"{name}\"\nenvironment = \"CUDA_TEST_AGENT={name}\"\n")
+    });
+    Agent::with_config(folder, &(rules.concat() + &off))
 }
 
 /// A program that waits until it is told to go on.
@@ -44,11 +46,15 @@ pub(super) struct Program {
 impl Program {
     /// Starts a program of the workload that finds CUDA's libraries in a folder.
     pub(super) fn start(folder: &Path, command: &mut Command) -> Self {
-        Self::unlabelled(folder, command.env("CUDA_TEST_AGENT", "1"))
+        Self::spawn(folder, command.env("CUDA_TEST_AGENT", "workload"))
     }
 
-    /// As [`start`](Self::start), but it is none of the workload.
-    pub(super) fn unlabelled(folder: &Path, command: &mut Command) -> Self {
+    /// As [`start`](Self::start), but it is none of the workload: an agent of its own.
+    pub(super) fn start_forerunner(folder: &Path, command: &mut Command) -> Self {
+        Self::spawn(folder, command.env("CUDA_TEST_AGENT", "forerunner"))
+    }
+
+    fn spawn(folder: &Path, command: &mut Command) -> Self {
         command
             .env("LD_LIBRARY_PATH", folder)
             .env("CUDA_SIM_COUNTS", folder.join("counts"))
@@ -69,6 +75,16 @@ impl Program {
         Self::start(folder, &mut test_as_program(test, variables))
     }
 
+    /// Starts the stand-ins' workload as [`workload`](Self::workload) does, and has it begin when the
+    /// agent knows whose it is: until then calls would count as other programs'.
+    pub(super) fn known_workload(folder: &Path, agent: &Agent, arguments: &str) -> Self {
+        let mut program = Self::workload(folder, &format!("{arguments} --wait start"));
+        program.line("Start");
+        known(agent);
+        program.go_on();
+        program
+    }
+
     /// Starts the stand-ins' workload, with its arguments in one text.
     pub(super) fn workload(folder: &Path, arguments: &str) -> Self {
         let arguments = format!("workload {arguments}");
@@ -80,9 +96,9 @@ impl Program {
     pub(super) fn forerunner(folder: &Path, agent: &Agent, arguments: &str) -> Self {
         let arguments = format!("workload {arguments} --wait loaded");
         let mut command = test_as_program(WORKLOAD, &[(ARGUMENTS, &arguments)]);
-        let mut program = Self::unlabelled(folder, &mut command);
+        let mut program = Self::start_forerunner(folder, &mut command);
         program.line("Loaded");
-        seen(agent, "other", "attached");
+        seen(agent, "forerunner", "attached");
         program
     }
 
@@ -157,6 +173,15 @@ pub(super) fn metrics(agent: &Agent) -> String {
         // The snapshot was published after the sources were asked.
         (since_asked + before < begun.elapsed().as_secs_f64()).then_some(metrics)
     })
+}
+
+/// Waits until the agent knows a process of the workload as such, which on a busy machine takes longer
+/// than a program to begin.
+pub(super) fn known(agent: &Agent) {
+    poll_until("the program is known", || {
+        let active = value(&agent.fresh_metrics(), "agent_active{agent=\"workload\"}");
+        (active? > 0.5).then_some(())
+    });
 }
 
 /// Waits until a process of an agent's is seen in this state.
@@ -284,6 +309,12 @@ pub(super) fn name_of(symbol: &str) -> String {
         other => other,
     };
     name.to_owned()
+}
+
+/// Says that a program is about to start, and waits for a line.
+pub(super) fn wait_for_line() {
+    println!("Start");
+    io::stdin().read_line(&mut String::new()).unwrap();
 }
 
 /// Compares with what the program of `cudarc` does with so many launches in all, and says nothing of.
