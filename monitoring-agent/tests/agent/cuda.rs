@@ -10,8 +10,8 @@ mod runtime;
 use std::{collections::BTreeMap, env};
 
 use self::rig::{
-    ARGUMENTS, Program, agent, compare, compare_cudarc, compare_names, launches_by_name, metrics,
-    name_of, same,
+    ARGUMENTS, Program, agent, compare, compare_cudarc, compare_names, known, launches_by_name,
+    metrics, name_of, same, wait_for_line,
 };
 use crate::process::sum;
 
@@ -36,7 +36,7 @@ fn programs_of_the_runtime_and_of_the_driver() {
             "--api {api} --threads 4 --launches 20000 --streams 2 --malloc-pairs 2000 \
              --copies 1000 --graph 100 --errors 100 --wait end"
         );
-        let mut program = Program::workload(folder.path(), &arguments);
+        let mut program = Program::known_workload(folder.path(), &agent, &arguments);
         let said = program.report();
         let metrics = metrics(&agent);
         compare(&metrics, &said, api);
@@ -48,6 +48,7 @@ fn programs_of_the_runtime_and_of_the_driver() {
 #[test]
 fn an_unmodified_program_of_cudarc() {
     if let Ok(work) = env::var(WORK) {
+        wait_for_line();
         let (threads, launches) = work.split_once(' ').unwrap();
         return cuda_sim_cudarc::run(threads.parse().unwrap(), launches.parse().unwrap()).unwrap();
     }
@@ -56,6 +57,9 @@ fn an_unmodified_program_of_cudarc() {
     let agent = agent(folder.path());
     let _first = Program::forerunner(folder.path(), &agent, "--api driver");
     let mut program = Program::of_test(folder.path(), CUDARC, &[(WORK, "4 2500")]);
+    program.line("Start");
+    known(&agent);
+    program.go_on();
     program.line("done");
     program.ends_well();
     let counts = cuda_sim::read_counts(&folder.path().join("counts")).unwrap();

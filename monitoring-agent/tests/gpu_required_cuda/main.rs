@@ -21,8 +21,8 @@ use std::{
 };
 
 use rig::{
-    ARGUMENTS, Program, agent, compare, compare_cudarc, compare_names, install_runtime, metrics,
-    name_of, nothing_lost, number, same, seen,
+    ARGUMENTS, Program, agent, compare, compare_cudarc, compare_names, install_runtime, known,
+    metrics, name_of, nothing_lost, number, same, seen, wait_for_line,
 };
 use serde_json::Value;
 
@@ -53,7 +53,8 @@ fn folder() -> tempfile::TempDir {
 fn workload(api: &str, folder: &Path, arguments: &str) {
     let agent = agent(folder);
     let _first = Program::forerunner(folder, &agent, &format!("--api {api} {arguments}"));
-    let mut program = Program::workload(folder, &format!("--api {api} {arguments} {MORE}"));
+    let mut program =
+        Program::known_workload(folder, &agent, &format!("--api {api} {arguments} {MORE}"));
     let said = program.report();
     let metrics = metrics(&agent);
     println!("{said}");
@@ -91,6 +92,7 @@ fn gpu_calls_of_the_runtimes() {
 #[test]
 fn gpu_an_unmodified_program_of_cudarc() {
     if let Ok(work) = env::var(WORK) {
+        wait_for_line();
         let (threads, launches) = work.split_once(' ').unwrap();
         return cuda_sim_cudarc::run(threads.parse().unwrap(), launches.parse().unwrap()).unwrap();
     }
@@ -98,6 +100,9 @@ fn gpu_an_unmodified_program_of_cudarc() {
     let agent = agent(folder.path());
     let _first = Program::forerunner(folder.path(), &agent, "--api driver");
     let mut program = Program::of_test(folder.path(), CUDARC, &[(WORK, "8 10000")]);
+    program.line("Start");
+    known(&agent);
+    program.go_on();
     program.line("done");
     program.ends_well();
     compare_cudarc(&metrics(&agent), 8 * 10_000);
@@ -133,11 +138,12 @@ fn gpu_a_program_of_nvcc() {
         assert!(status.success(), "{compiler:?}");
         let libraries = nvcc.with_file_name("../lib64");
         let agent = agent(folder.path());
-        let mut first = Program::unlabelled(&libraries, &mut Command::new(&path));
+        let mut first = Program::start_forerunner(&libraries, &mut Command::new(&path));
         first.line("Loaded");
-        seen(&agent, "other", state);
+        seen(&agent, "forerunner", state);
         let mut program = Program::start(&libraries, &mut Command::new(&path));
         program.line("Loaded");
+        known(&agent);
         program.go_on();
         let said = program.report();
         let metrics = metrics(&agent);

@@ -13,8 +13,8 @@ use object::{Object as _, ObjectSegment as _, ObjectSymbol as _};
 use tempfile::TempDir;
 
 use super::rig::{
-    Program, agent, compare, compare_names, launches_by_name, metrics, name_of, nothing_lost,
-    number, same, seen,
+    Program, agent, compare, compare_names, known, launches_by_name, metrics, name_of,
+    nothing_lost, number, same, seen,
 };
 use crate::process::{Agent, sum};
 
@@ -62,6 +62,7 @@ fn command(program: &Path) -> Command {
 
 /// Has the C program do its work. What the agent has then.
 fn work(agent: &Agent, program: &mut Program) -> String {
+    known(agent);
     program.go_on();
     let said = program.report();
     same("failures", number(&said["failures"]), 0.0);
@@ -152,6 +153,7 @@ fn functions_of_the_driver_from_before_the_agent_are_handles() {
     program.line("Loaded");
     let agent = agent(folder.path());
     seen(&agent, "workload", "attached");
+    known(&agent);
     program.go_on();
     program.report();
     let launches = launches_by_name(&metrics(&agent));
@@ -168,11 +170,11 @@ fn a_program_with_the_runtime_in_it_is_counted_by_its_symbols() {
     let (folder, program) = program(Linkage::Static);
     let agent = agent(folder.path());
     // Until it loads the driver's library it is like any other program.
-    let mut first = Program::unlabelled(folder.path(), &mut command(&program));
+    let mut first = Program::start_forerunner(folder.path(), &mut command(&program));
     first.line("Start");
     first.go_on();
     first.report();
-    seen(&agent, "other", "static");
+    seen(&agent, "forerunner", "static");
     let mut program = start(&folder, &program, &[]);
     let metrics = work(&agent, &mut program);
     assert_eq!(launches_by_name(&metrics), expected(name_of));
@@ -191,6 +193,7 @@ fn a_stripped_program_with_the_runtime_in_it_is_seen_by_its_driver_calls() {
     // The program loads the driver's library at its first call only.
     let _first = Program::forerunner(folder.path(), &agent, "--api driver");
     let mut program = start(&folder, &program, &[]);
+    known(&agent);
     program.go_on();
     program.report();
     seen(&agent, "workload", "stripped");
@@ -231,7 +234,7 @@ fn handles_have_the_names_of_what_they_are_of() {
         let agent = agent(folder.path());
         let _first = Program::forerunner(folder.path(), &agent, &format!("--api {api}"));
         let arguments = format!("--api {api} {how} --threads 2 --launches 1000 --wait end");
-        let mut program = Program::workload(folder.path(), &arguments);
+        let mut program = Program::known_workload(folder.path(), &agent, &arguments);
         let said = program.report();
         let metrics = metrics(&agent);
         compare(&metrics, &said, api);

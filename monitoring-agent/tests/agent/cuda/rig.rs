@@ -6,9 +6,10 @@ use std::{
     env,
     fmt::Write as _,
     fs,
-    io::{BufRead as _, BufReader, Lines, Write as _},
+    io::{self, BufRead as _, BufReader, Lines, Write as _},
     path::{Path, PathBuf},
     process::{Child, ChildStdin, ChildStdout, Command, Stdio},
+    time::Instant,
 };
 
 use serde_json::Value;
@@ -32,7 +33,8 @@ pub(super) fn libraries() -> TempDir {
 
 /// An agent that counts nothing but CUDA, and calls the programs of this file `workload`.
 pub(super) fn agent(folder: &Path) -> Agent {
-    agent_with(folder, "")
+    // On a busy machine probes take their time of it; here all calls are to have durations.
+    agent_with(folder, "[sources.cuda]\noverhead_budget = 1.0\n")
 }
 
 /// The same, with more in its configuration.
@@ -47,8 +49,10 @@ pub(super) fn configuration(more: &str) -> String {
         // Writing to a string does not fail.
         let _ = write!(off, "[sources.{name}]\nenabled = false\n");
     }
-    let rule = "[[agents]]\nname = \"workload\"\nenvironment = \"CUDA_TEST_AGENT=1\"\n";
-    format!("{rule}{off}{more}")
+    let rules = ["workload", "forerunner"].map(|name| {
+        format!("[[agents]]\nname = \"{name}\"\nenvironment = \"CUDA_TEST_AGENT={name}\"\n")
+    });
+    rules.concat() + &off + more
 }
 
 /// A program that waits until it is told to go on.
@@ -61,11 +65,15 @@ pub(super) struct Program {
 impl Program {
     /// Starts a program of the workload that finds CUDA's libraries in a folder.
     pub(super) fn start(folder: &Path, command: &mut Command) -> Self {
-        Self::unlabelled(folder, command.env("CUDA_TEST_AGENT", "1"))
+        Self::spawn(folder, command.env("CUDA_TEST_AGENT", "workload"))
     }
 
-    /// As [`start`](Self::start), but it is none of the workload.
-    pub(super) fn unlabelled(folder: &Path, command: &mut Command) -> Self {
+    /// As [`start`](Self::start), but it is none of the workload: an agent of its own.
+    pub(super) fn start_forerunner(folder: &Path, command: &mut Command) -> Self {
+        Self::spawn(folder, command.env("CUDA_TEST_AGENT", "forerunner"))
+    }
+
+    fn spawn(folder: &Path, command: &mut Command) -> Self {
         command
             .env("LD_LIBRARY_PATH", folder)
             .env("CUDA_SIM_COUNTS", folder.join("counts"))
@@ -86,6 +94,16 @@ impl Program {
         Self::start(folder, &mut test_as_program(test, variables))
     }
 
+    /// Starts the stand-ins' workload as [`workload`](Self::workload) does, and has it begin when the
+    /// agent knows whose it is: until then calls would count as other programs'.
+    pub(super) fn known_workload(folder: &Path, agent: &Agent, arguments: &str) -> Self {
+        let mut program = Self::workload(folder, &format!("{arguments} --wait start"));
+        program.line("Start");
+        known(agent);
+        program.go_on();
+        program
+    }
+
     /// Starts the stand-ins' workload, with its arguments in one text.
     pub(super) fn workload(folder: &Path, arguments: &str) -> Self {
         Self::start(folder, &mut Self::command(arguments))
@@ -102,9 +120,9 @@ impl Program {
     pub(super) fn forerunner(folder: &Path, agent: &Agent, arguments: &str) -> Self {
         let arguments = format!("workload {arguments} --wait loaded");
         let mut command = test_as_program(WORKLOAD, &[(ARGUMENTS, &arguments)]);
-        let mut program = Self::unlabelled(folder, &mut command);
+        let mut program = Self::start_forerunner(folder, &mut command);
         program.line("Loaded");
-        seen(agent, "other", "attached");
+        seen(agent, "forerunner", "attached");
         program
     }
 
@@ -165,19 +183,34 @@ pub(super) fn install_runtime(library: &str, folder: &Path) -> PathBuf {
     own
 }
 
-/// The metrics of a snapshot that was taken after this call began, with numbers of CUDA's that are
-/// as new: on a busy machine a source may be late, and then its last numbers are shown.
+/// Metrics with numbers of CUDA's that were read after this call began: on a busy machine a source
+/// may be late, and a snapshot have its last numbers.
 pub(super) fn metrics(agent: &Agent) -> String {
-    poll_until("the source's numbers are in time", || {
+    let begun = Instant::now();
+    poll_until("the source's numbers are new", || {
         let metrics = agent.fresh_metrics();
-        let up = value(&metrics, "monitoring_agent_source_up{source=\"cuda\"}");
-        (up? > 0.5).then_some(metrics)
+        let since_asked = value(&metrics, "monitoring_agent_snapshot_age_seconds")?;
+        let before = value(
+            &metrics,
+            "monitoring_agent_source_age_seconds{source=\"cuda\"}",
+        )?;
+        // The snapshot was published after the sources were asked.
+        (since_asked + before < begun.elapsed().as_secs_f64()).then_some(metrics)
     })
 }
 
 /// Waits until a process of the workload is seen in this state.
 pub(super) fn watched(agent: &Agent, state: &str) {
     seen(agent, "workload", state);
+}
+
+/// Waits until the agent knows a process of the workload as such, which on a busy machine takes longer
+/// than a program to begin.
+pub(super) fn known(agent: &Agent) {
+    poll_until("the program is known", || {
+        let active = value(&agent.fresh_metrics(), "agent_active{agent=\"workload\"}");
+        (active? > 0.5).then_some(())
+    });
 }
 
 /// Waits until a process of an agent's is seen in this state.
@@ -316,6 +349,12 @@ pub(super) fn name_of(symbol: &str) -> String {
         other => other,
     };
     name.to_owned()
+}
+
+/// Says that a program is about to start, and waits for a line.
+pub(super) fn wait_for_line() {
+    println!("Start");
+    io::stdin().read_line(&mut String::new()).unwrap();
 }
 
 /// Compares with what the program of `cudarc` does with so many launches in all, and says nothing of.

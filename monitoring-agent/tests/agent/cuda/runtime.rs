@@ -30,7 +30,8 @@ fn work(more: &str) -> String {
 /// Runs the work with an agent that knows the libraries, and compares all there is; the agent's
 /// metrics and the program's own words.
 fn exactly(folder: &Path, agent: &Agent, api: &str, arguments: &str) -> Value {
-    let mut program = Program::workload(folder, &work(&format!("--api {api} {arguments}")));
+    let mut program =
+        Program::known_workload(folder, agent, &work(&format!("--api {api} {arguments}")));
     let said = program.report();
     let now = metrics(agent);
     compare(&now, &said, api);

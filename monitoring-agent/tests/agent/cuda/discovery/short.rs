@@ -26,7 +26,7 @@ fn run(program: &Path, folders: &[PathBuf]) -> f64 {
         let start = |folder: &PathBuf| {
             let mut command = Command::new(program);
             command.args(["1", &LAUNCHES.to_string(), "0", "0"]);
-            command.env("CUDA_TEST_AGENT", "1");
+            command.env("CUDA_TEST_AGENT", "workload");
             command.env("LD_LIBRARY_PATH", folder);
             command.stdout(Stdio::null()).spawn().unwrap()
         };
