@@ -1,5 +1,5 @@
-//! Nanoseconds added to a call into CUDA: an empty function with `cuLaunchKernel`'s arguments, and
-//! the stand-in's launch through the runtime, which makes a call of the driver's.
+//! Nanoseconds added to a call into CUDA: empty functions that are
+//! called as `cuStreamWaitEvent` and `cuLaunchKernel` are, and the stand-in's launch through the runtime, which makes a call of the driver's.
 //!
 //! CPU time is counted. The programs of the second one are measured by the difference between a long
 //! and a short one, so that neither their start nor the probing of their memory is in it.
@@ -35,19 +35,22 @@ const UNWATCHED: Duration = Duration::from_nanos(500);
 /// Where this variable is set, this program is the workload, with these arguments.
 const WORKLOAD: &str = "CUDA_WORKLOAD_ARGUMENTS";
 
-/// Begins as NVIDIA's does, by an instruction that the kernel emulates. One that it steps over
-/// instead costs another trap, which a hypervisor may make ten times as expensive as the first.
-const EMPTY: &str = "
-    __asm__(\".globl cuLaunchKernel\\n.type cuLaunchKernel, %function\\ncuLaunchKernel:\\n\"
+/// Begin as NVIDIA's do, by an instruction that the kernel emulates. One that it steps over instead
+/// costs another trap, which a hypervisor may make ten times as expensive as the first.
+const EMPTY: &str = r#"
 #ifdef __x86_64__
-        \"push %rbp\\nmov %rsp, %rbp\\nxor %eax, %eax\\npop %rbp\\nret\\n\"
+#define BODY "push %rbp\nmov %rsp, %rbp\nxor %eax, %eax\npop %rbp\nret\n"
 #else
-        \"stp x29, x30, [sp, #-16]!\\nmov x29, sp\\nmov w0, #0\\nldp x29, x30, [sp], #16\\nret\\n\"
+#define BODY "stp x29, x30, [sp, #-16]!\nmov x29, sp\nmov w0, #0\nldp x29, x30, [sp], #16\nret\n"
 #endif
-        \".size cuLaunchKernel, . - cuLaunchKernel\\n\");
-";
+#define EMPTY(name) __asm__(".globl " name "\n.type " name ", %function\n" name ":\n" BODY \
+                            ".size " name ", . - " name "\n")
+EMPTY("cuLaunchKernel");
+EMPTY("cuStreamWaitEvent");
+"#;
 
 type Launch = extern "C" fn(usize, u32, u32, u32, u32, u32, u32, u32, usize, usize, usize) -> i32;
+type Plain = extern "C" fn(usize, usize) -> i32;
 type Synchronize = extern "C" fn() -> i32;
 
 /// Whether this process is one that the benchmark has started.
@@ -64,25 +67,38 @@ pub(crate) fn work() {
 
 pub(crate) fn measure() {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    empty_function(&folder);
+    empty_functions(&folder);
     runtime_launch(&folder);
 }
 
-fn empty_function(folder: &TempDir) {
+fn empty_functions(folder: &TempDir) {
     // A name of its own, so that it is not taken for the stand-in's.
     let library = folder.path().join("empty").join("libcuda.so.1");
     fs::create_dir(folder.path().join("empty")).expect("a folder");
     build_empty(&library);
-    // SAFETY: the function is what `EMPTY` says.
+    // SAFETY: the function does not look at its arguments.
     let launch: Launch = unsafe { mem::transmute(function(&library, "cuLaunchKernel")) };
-    let call = move || {
+    // SAFETY: as above.
+    let plain_call: Plain = unsafe { mem::transmute(function(&library, "cuStreamWaitEvent")) };
+    let launch = move || {
         launch(1, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0);
     };
-    let count = format!(
-        "uprobe:{}:cuLaunchKernel {{ @ = count(); }}",
-        library.display()
+    let plain_call = move || {
+        plain_call(1, 0);
+    };
+    let place = |name| format!("uprobe:{}:{name}", library.display());
+    let plain = format!("{} {{ @ = count(); }}", place("cuStreamWaitEvent"));
+    measure_empty(&library, "cuStreamWaitEvent", &plain, plain_call);
+    // The same as the agent: calls, and launches by process and kernel.
+    let by_kernel = format!(
+        "{} {{ @ = count(); @launches[pid, arg0] = count(); }}",
+        place("cuLaunchKernel")
     );
-    let timing = timing(&[(&library, "cuLaunchKernel")]);
+    measure_empty(&library, "cuLaunchKernel", &by_kernel, launch);
+}
+
+fn measure_empty(library: &Path, name: &str, count: &str, call: impl Fn() + Copy + Send + 'static) {
+    let timing = timing(&[(library, name)]);
     let conditions: [Condition<'_>; 5] = [
         (NOBODY.0, &|| unwatched(&call)),
         ("monitoring-agent, entry", &|| {
@@ -94,13 +110,13 @@ fn empty_function(folder: &TempDir) {
             });
             vec![agent]
         }),
-        ("bpftrace, entry: count", &|| {
+        ("bpftrace, entry: counts", &|| {
             unwatched(&call);
-            vec![Running::bpftrace(&count)]
+            vec![Running::bpftrace(count)]
         }),
         ("monitoring-agent, entry and return", &|| {
             unwatched(&call);
-            vec![counting_agent(&[("cuLaunchKernel", &call)])]
+            vec![counting_agent(&[(name, &call)])]
         }),
         ("bpftrace, entry and return: histogram", &|| {
             unwatched(&call);
@@ -121,7 +137,7 @@ fn empty_function(folder: &TempDir) {
         })]
     });
     let figures = figures.map(|[figure]| figure);
-    println!("ns per call of an empty function, median of {ROUNDS} interleaved rounds");
+    println!("ns per call of an empty {name}, median of {ROUNDS} interleaved rounds");
     print_added(&conditions, figures);
     let [base, our_entry, their_entry, ours, theirs] = figures;
     let ratio = |ours: f64, theirs: f64| (ours - base) / (theirs - base);

@@ -91,13 +91,20 @@ pub(super) fn load(object: &[u8], ebpf: &Ebpf, name: &str, at: At) -> anyhow::Re
         *to = from.cast_signed();
     }
     match bpf(bpf_cmd::BPF_PROG_LOAD, &mut attr) {
-        Ok(program) => Ok(Some(Many { program, at })),
+        Ok(program) => Ok(Some(Many { program, at }).filter(Many::is_supported)),
         Err(error) if error.raw_os_error() == Some(libc::EINVAL) => Ok(None),
         Err(error) => Err(error).context("load a program for many functions"),
     }
 }
 
 impl Many {
+    /// Whether the kernel has such links. It loads programs for attach types that it does not know,
+    /// so the proof is a link that it refuses for another reason: a folder has no functions.
+    fn is_supported(&self) -> bool {
+        let refused = self.attach(Path::new("/"), &[(1, 0)]);
+        refused.is_err_and(|error| error.raw_os_error() == Some(libc::EBADF))
+    }
+
     /// Attaches to the functions at these offsets of a file, each with its cookie. All or none. The
     /// link ends when the descriptor is dropped.
     pub(super) fn attach(&self, file: &Path, points: &[(u64, u64)]) -> io::Result<OwnedFd> {

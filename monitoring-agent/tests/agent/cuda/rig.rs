@@ -62,10 +62,15 @@ impl Program {
 
     /// The workload, in its own words.
     pub(super) fn workload(folder: &Path, arguments: &str) -> Self {
+        Self::run(folder, &mut Self::command(arguments))
+    }
+
+    /// What runs the workload.
+    pub(super) fn command(arguments: &str) -> Command {
         let mut command = Command::new(env::current_exe().unwrap());
         command.args(["--exact", PROGRAM, "--nocapture", "--quiet"]);
         command.env(ARGUMENTS, format!("workload {arguments}"));
-        Self::run(folder, &mut command)
+        command
     }
 
     /// A program that finds its libraries in a folder.

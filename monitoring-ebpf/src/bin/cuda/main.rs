@@ -26,6 +26,7 @@ mod windows;
 
 use aya_ebpf::{
     EbpfContext as _,
+    cty::c_void,
     helpers::{
         bpf_get_current_pid_tgid,
         generated::{bpf_get_attach_cookie, bpf_get_func_ip, bpf_ktime_get_ns},
@@ -73,13 +74,15 @@ fn cuda_return(ctx: RetProbeContext) -> u32 {
 }
 
 /// Runs at both (`BPF_TRACE_UPROBE_SESSION`, since 6.13). What it returns at the entry says whether
-/// the return may be skipped, which then costs nothing.
-#[uprobe]
-fn cuda_session(ctx: ProbeContext) -> u32 {
-    let registers = Registers::of(ctx.regs);
+/// the return may be skipped, which then costs nothing; aya's attribute would return 0 always.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "uprobe")]
+fn cuda_session(ctx: *mut c_void) -> u32 {
+    let probe = ProbeContext::new(ctx);
+    let registers = Registers::of(probe.regs);
     // SAFETY: the context is the program's own.
-    if unsafe { bpf_get_func_ip(ctx.as_ptr()) } == registers.instruction() {
-        u32::from(!enter(&ctx))
+    if unsafe { bpf_get_func_ip(ctx) } == registers.instruction() {
+        u32::from(!enter(&probe))
     } else {
         leave(registers);
         0
@@ -208,7 +211,7 @@ fn arguments(registers: Registers, hook: Hook) -> [u64; 4] {
 
 /// What stands at this attach point.
 #[inline(always)]
-fn hook(context: *mut aya_ebpf::cty::c_void) -> Hook {
+fn hook(context: *mut c_void) -> Hook {
     // SAFETY: the context is the program's own.
     Hook(unsafe { bpf_get_attach_cookie(context) })
 }
