@@ -104,10 +104,9 @@ fn compare_names(metrics: &str, said: &Value) {
     {
         let (_, name) = line.split_once("kernel_type=\"").unwrap();
         let (name, _) = name.split_once('"').unwrap();
-        let parts: String = name
-            .split("::")
-            .map(|part| format!("{}{part}", part.len()))
-            .collect();
+        let parts = name.split("::");
+        let parts: Vec<String> = parts.map(|part| format!("{}{part}", part.len())).collect();
+        let parts = parts.concat();
         let theirs = launches
             .iter()
             .filter(|(mangled, _)| mangled.contains(&parts) || *mangled == name);

@@ -36,10 +36,8 @@ pub(super) fn agent_with(folder: &TempDir, more: &str) -> Agent {
 /// The configuration of such an agent.
 pub(super) fn configuration(more: &str) -> String {
     let others = ["host", "sched", "block", "net", "syscalls", "gpu"];
-    let off: String = others
-        .iter()
-        .map(|name| format!("[sources.{name}]\nenabled = false\n"))
-        .collect();
+    let off = others.map(|name| format!("[sources.{name}]\nenabled = false\n"));
+    let off = off.concat();
     let rule = "[[agents]]\nname = \"workload\"\nenvironment = \"CUDA_TEST_AGENT=1\"\n";
     format!("{rule}{off}{more}")
 }
