@@ -167,13 +167,12 @@ fn libraries_and_calls_are_chosen() {
     assert!(agent.process.wait().success());
 }
 
-/// Compiles a C program.
-fn compile(source: &str, to: &Path) {
+/// Compiles a C program, or a library.
+fn compile(source: &str, to: &Path, flags: &[&str]) {
     let mut cc = Command::new("cc");
-    cc.args(["-x", "c", "-", "-o"])
-        .arg(to)
-        .stdin(Stdio::piped());
-    let mut child = cc.spawn().expect("a C compiler: install gcc");
+    cc.args(["-x", "c", "-", "-x", "none", "-o"]).arg(to);
+    let mut child = cc.args(flags).stdin(Stdio::piped()).spawn();
+    let child = child.as_mut().expect("a C compiler: install gcc");
     let mut input = child.stdin.take().unwrap();
     std::io::Write::write_all(&mut input, source.as_bytes()).unwrap();
     drop(input);

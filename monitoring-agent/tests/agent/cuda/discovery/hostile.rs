@@ -30,7 +30,7 @@ int main(int count, char **arguments) {
 fn mapper(folder: &TempDir, file: &Path) -> Program {
     let program = folder.path().join("mapper");
     if !program.exists() {
-        compile(MAPPER, &program);
+        compile(MAPPER, &program, &[]);
     }
     let mut program = Program::start(folder.path(), Command::new(program).arg(file));
     program.line("mapped");
