@@ -5,7 +5,12 @@
 //! and a short one, so that neither their start nor the probing of their memory is in it.
 
 use std::{
-    env, ffi::CString, fs, io, mem, os::unix::ffi::OsStrExt as _, path::Path, process::Command,
+    env,
+    ffi::CString,
+    fs, io, mem,
+    os::unix::ffi::OsStrExt as _,
+    path::Path,
+    process::Command,
     process::Stdio,
     time::{Duration, Instant},
 };
@@ -44,8 +49,7 @@ EMPTY("cuLaunchKernel");
 EMPTY("cuStreamWaitEvent");
 "#;
 
-type Launch =
-    extern "C" fn(usize, u32, u32, u32, u32, u32, u32, u32, usize, usize, usize) -> i32;
+type Launch = extern "C" fn(usize, u32, u32, u32, u32, u32, u32, u32, usize, usize, usize) -> i32;
 type Plain = extern "C" fn(usize, usize) -> i32;
 type Synchronize = extern "C" fn() -> i32;
 
@@ -244,11 +248,14 @@ fn counting_agent(calls: &[(&str, &dyn Fn())]) -> Running {
 /// Nobody, once calls are as cheap as without a probe: the kernel takes probes away some time after
 /// whoever had them has ended.
 fn unwatched(call: &dyn Fn()) -> Vec<Running> {
-    wait_for("nobody watches these functions; is another agent running?", || {
-        let begun = Instant::now();
-        (0..1_000).for_each(|_| call());
-        begun.elapsed() < UNWATCHED * 1_000
-    });
+    wait_for(
+        "nobody watches these functions; is another agent running?",
+        || {
+            let begun = Instant::now();
+            (0..1_000).for_each(|_| call());
+            begun.elapsed() < UNWATCHED * 1_000
+        },
+    );
     Vec::new()
 }
 

@@ -42,7 +42,7 @@ impl Loaded {
         };
         let at = match probe.kind() {
             ProbeKind::Return => At::Return,
-            _ => At::Entry,
+            ProbeKind::Entry => At::Entry,
         };
         let many = many::load(object, &self.ebpf, program, at)?;
         Ok(FunctionProbe { program, many })
