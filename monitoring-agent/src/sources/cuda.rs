@@ -133,7 +133,8 @@ impl Source for Cuda {
         let names = self.labels.names();
         let mut calls = self.calls.collect(&names)?;
         let (launches, functions) = self.launches.collect(&names, &mut self.users)?;
-        let mut families = self.sums.collect(&names, &mut self.users)?;
+        let sums = &mut self.sums;
+        let mut families = sums.collect(&names, &mut self.users, &calls.activities)?;
         for (activity, nested) in calls.activities.iter_mut().zip(self.sums.nested()) {
             activity.nested = nested;
         }

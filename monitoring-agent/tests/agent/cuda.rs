@@ -66,8 +66,7 @@ fn compare(metrics: &str, said: &Value, api: &str) {
     {
         println!("{line}");
     }
-    let lost = sum(metrics, "monitoring_agent_lost_total", "source=\"cuda\"");
-    same("lost", lost, 0.0);
+    rig::nothing_lost(metrics);
 }
 
 #[test]
@@ -76,8 +75,7 @@ fn programs_of_the_runtime_and_of_the_driver() {
         return cuda_sim_workload::main_with(arguments.split(' ')).unwrap();
     }
     for api in ["runtime", "driver"] {
-        let folder = tempfile::tempdir().unwrap();
-        cuda_sim::install(folder.path()).unwrap();
+        let folder = rig::libraries();
         // Makes the libraries known, so that the next program is seen from its first call on.
         let (agent, _first) = rig::agent_that_knows(&folder, api);
         let arguments = format!(
@@ -133,8 +131,7 @@ fn an_unmodified_program_of_cudarc() {
         let (threads, launches) = work.split_once(' ').unwrap();
         return cuda_sim_cudarc::run(threads.parse().unwrap(), launches.parse().unwrap()).unwrap();
     }
-    let folder = tempfile::tempdir().unwrap();
-    cuda_sim::install(folder.path()).unwrap();
+    let folder = rig::libraries();
     let (agent, _first) = rig::agent_that_knows(&folder, "driver");
     // What the first has called before it was seen is in its library's counts, not in ours.
     let mut program = Program::start(&folder, CUDARC, &[(WORK, "4 2500")]);
@@ -193,9 +190,5 @@ fn an_unmodified_program_of_cudarc() {
         sum(&metrics, "gpu_kernel_launches_total", "workload"),
         calls["cuLaunchKernel"].0,
     );
-    same(
-        "lost",
-        sum(&metrics, "monitoring_agent_lost_total", "source=\"cuda\""),
-        0.0,
-    );
+    rig::nothing_lost(&metrics);
 }

@@ -250,6 +250,7 @@ impl Discovery {
         let due = (self.looks + u64::from(pid)).is_multiple_of(READ_AGAIN_LOOKS);
         if let Some(old) = self.processes.get_mut(&pid)
             && !changed
+            && old.is_settled()
             && old.signature.same_code(&signature)
             && (!due || old.read_at == self.looks)
         {
@@ -263,7 +264,7 @@ impl Discovery {
         let files = self.hasher.hash_one(&mappings.files);
         if let Some(old) = self.processes.get_mut(&pid)
             && old.files == files
-            && old.uses.as_ref().is_none_or(|uses| uses.failure.is_none())
+            && old.is_settled()
         {
             // What it executes without a file was changed, such as compiled code.
             old.signature = signature;
@@ -381,6 +382,14 @@ impl Discovery {
             self.told.insert(reason.clone());
             look.unreadable.push((*pid, reason));
         }
+    }
+}
+
+impl Process {
+    /// Whether nothing of it is to be tried again.
+    fn is_settled(&self) -> bool {
+        let uses = self.uses.as_ref();
+        uses.is_none_or(|uses| uses.failure.is_none())
     }
 }
 

@@ -9,7 +9,7 @@ use monitoring_common::{
 };
 use prometheus::proto::MetricFamily;
 
-use super::{calls::agent, users::Users};
+use super::{calls::agent, overhead::Activity, users::Users};
 use crate::{
     clock,
     families::Family as Metrics,
@@ -79,11 +79,13 @@ impl SumMaps {
         self.nested
     }
 
-    /// All metrics of sums. An agent has those that are not zero.
+    /// All metrics of sums, of agents that have made calls. From then on they have all of them, so
+    /// that the first of anything is a rise.
     pub(super) fn collect(
         &mut self,
         agents: &[String],
         users: &mut Users,
+        activities: &[Activity; MAX_AGENTS],
     ) -> anyhow::Result<Vec<MetricFamily>> {
         let sums = self.read_sums(agents.len())?;
         for (nested, sum) in self.nested.iter_mut().zip(&sums) {
@@ -100,7 +102,11 @@ impl SumMaps {
         let mut waited = Metrics::counter("cuda_sync_wait_seconds_total", WAITED_HELP);
         let mut graphs = Metrics::counter("cuda_graph_launches_total", GRAPHS_HELP);
         let mut execution = Metrics::histogram("gpu_kernel_execution_seconds", EXECUTION_HELP);
-        for ((name, sum), waited_ns) in agents.iter().zip(&sums).zip(waited_ns) {
+        let agents_sums = agents.iter().zip(&sums).zip(waited_ns).zip(activities);
+        for (((name, sum), waited_ns), activity) in agents_sums {
+            if *activity == Activity::default() && waited_ns == 0 {
+                continue;
+            }
             let label = ("agent", name.as_str());
             for (bytes, direction) in sum.copied_bytes.iter().zip(direction::NAMES) {
                 if *bytes > 0 {
@@ -116,13 +122,9 @@ impl SumMaps {
                 (&mut waited, waited_ns as f64 / 1e9),
                 (&mut graphs, sum.graphs as f64),
             ] {
-                if value > 0.0 {
-                    family.push(&[label], value);
-                }
+                family.push(&[label], value);
             }
-            if sum.execution.count() > 0 {
-                execution.push_durations(&[label], &sum.execution);
-            }
+            execution.push_durations(&[label], &sum.execution);
         }
         let mut families = vec![self.held(agents, users)?];
         let sums = [

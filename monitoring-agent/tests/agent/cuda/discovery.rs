@@ -14,7 +14,7 @@ use tempfile::TempDir;
 
 use super::{
     ARGUMENTS, PROGRAM,
-    rig::{Program, agent, agent_with, configuration, lost, number, same, watched},
+    rig::{Program, agent, agent_with, configuration, libraries, lost, number, same, watched},
 };
 use crate::{
     poll::poll_until,
@@ -22,12 +22,6 @@ use crate::{
 };
 
 const WORK: &str = "--threads 2 --launches 1000 --malloc-pairs 50";
-
-fn libraries() -> TempDir {
-    let folder = tempfile::tempdir().unwrap();
-    cuda_sim::install(folder.path()).unwrap();
-    folder
-}
 
 /// Lets a workload go on that is seen, and compares the calls of it and of earlier ones.
 fn counted(agent: &Agent, program: &mut Program, earlier: f64) -> f64 {

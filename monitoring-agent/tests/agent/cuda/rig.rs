@@ -16,6 +16,13 @@ use crate::{
     process::{Agent, value},
 };
 
+/// A folder with the stand-ins' libraries.
+pub(super) fn libraries() -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    cuda_sim::install(folder.path()).unwrap();
+    folder
+}
+
 /// An agent that counts nothing but CUDA.
 pub(super) fn agent(folder: &TempDir) -> Agent {
     agent_with(folder, "")
@@ -129,6 +136,16 @@ pub(super) fn agent_that_knows(folder: &TempDir, api: &str) -> (Agent, Program) 
 pub(super) fn lost(metrics: &str, reason: &str) -> f64 {
     let sample = format!("monitoring_agent_lost_total{{reason=\"{reason}\",source=\"cuda\"}}");
     value(metrics, &sample).unwrap()
+}
+
+/// Checks that the source says it has lost nothing, for any reason.
+pub(super) fn nothing_lost(metrics: &str) {
+    let lines = metrics.lines();
+    let lost: Vec<&str> = lines
+        .filter(|line| line.starts_with("monitoring_agent_lost_total{"))
+        .filter(|line| line.contains("source=\"cuda\"") && !line.ends_with(" 0"))
+        .collect();
+    assert!(lost.is_empty(), "{lost:#?}");
 }
 
 pub(super) fn number(value: &Value) -> f64 {

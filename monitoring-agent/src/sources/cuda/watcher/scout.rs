@@ -3,7 +3,7 @@
 //! that others wait for.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeSet, HashMap, HashSet},
     mem,
     path::Path,
     sync::{Arc, atomic::Ordering},
@@ -58,6 +58,9 @@ pub(super) struct Scout {
     /// Processes to be looked at when there is time, with what they have mapped, and when.
     later: HashMap<(u32, Option<MappedFile>), u64>,
     later_due: Instant,
+    /// Processes that were counted as missed in this second, and in the one before: their last events
+    /// may come one by one.
+    missed: [HashSet<u32>; 2],
     all_due: Instant,
     all_done: Option<Instant>,
 }
@@ -81,6 +84,7 @@ impl Scout {
             told,
             later: HashMap::new(),
             later_due: Instant::now(),
+            missed: Default::default(),
             all_due: Instant::now(),
             all_done: None,
         }
@@ -159,11 +163,12 @@ impl Scout {
         while !rest.is_empty() {
             rest = self.look_at(rest);
         }
+        self.missed.rotate_right(1);
+        self.missed[0].clear();
+        // Even if none has ended, files may have changed.
         let ended: Vec<u32> = self.ends.take().into_iter().collect();
-        if !ended.is_empty() {
-            let look = self.discovery.look_at(&ended);
-            self.apply(look);
-        }
+        let look = self.discovery.look_at(&ended);
+        self.apply(look);
     }
 
     /// Looks at processes, and at what became of their calls. Those that there was no time for.
@@ -178,26 +183,32 @@ impl Scout {
         self.apply(look);
         let is_left = |(pid, ..): &(u32, _, u64)| left.contains(pid);
         let (left, done): (Vec<_>, _) = mapped.into_iter().partition(is_left);
-        let mut missed = BTreeSet::new();
         for (pid, file, at_ns) in done {
-            match self.discovery.fate(pid, file, at_ns) {
-                Fate::Known => {}
-                Fate::Late => {
-                    let late = &self.shared.missed.probed_late;
-                    late.fetch_add(1, Ordering::Relaxed);
-                    debug!(pid, "its first calls into CUDA were not counted");
-                }
-                Fate::Missed => {
-                    missed.insert(pid);
-                }
-            }
+            let fate = self.discovery.fate(pid, file, at_ns);
+            self.count(pid, fate);
         }
-        for pid in &missed {
-            debug!(pid, "it ended before its calls into CUDA could be counted");
-        }
-        let ended = &self.shared.missed.ended_unprobed;
-        ended.fetch_add(missed.len() as u64, Ordering::Relaxed);
         left
+    }
+
+    /// Counts a process whose calls were not seen, once.
+    fn count(&mut self, pid: u32, fate: Fate) {
+        let shared = &self.shared.missed;
+        let (counter, what) = match fate {
+            Fate::Known => return,
+            Fate::Late => (
+                &shared.probed_late,
+                "its first calls into CUDA were not counted",
+            ),
+            Fate::Missed => (
+                &shared.ended_unprobed,
+                "it ended before its calls into CUDA could be counted",
+            ),
+        };
+        if self.missed[1].contains(&pid) || !self.missed[0].insert(pid) {
+            return;
+        }
+        counter.fetch_add(1, Ordering::Relaxed);
+        debug!(pid, "{what}");
     }
 
     /// Has all processes looked at, but not more than once a second.

@@ -93,8 +93,11 @@ fn hostile_files_are_told_of_once_and_skipped() {
     covered(&agent, "attached", 2);
     let file = OpenOptions::new().write(true).open(&cut).unwrap();
     file.set_len(4_096).unwrap();
+    let arguments = format!("--api driver {WORK} --wait loaded,end");
+    let mut program = Program::workload(folder.path(), &arguments);
+    program.line("Loaded");
     covered(&agent, "unreadable", 4);
-    covered(&agent, "attached", 1);
+    covered(&agent, "attached", 2);
     let said: Vec<String> = agent.process.log().lines().map(str::to_owned).collect();
     for file in [&torn, &text, &large, &cut] {
         let path = file.to_str().unwrap();
@@ -107,10 +110,6 @@ fn hostile_files_are_told_of_once_and_skipped() {
         "{said:#?}"
     );
     // And all others are counted as ever.
-    let arguments = format!("--api driver {WORK} --wait loaded,end");
-    let mut program = Program::workload(folder.path(), &arguments);
-    program.line("Loaded");
-    covered(&agent, "attached", 2);
     counted(&agent, &mut program, 0.0);
     whole.go_on();
     for program in &mut programs {

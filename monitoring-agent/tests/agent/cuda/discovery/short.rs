@@ -38,9 +38,10 @@ fn run(program: &Path, folders: &[PathBuf]) -> f64 {
     folders.len() as f64 / begun.elapsed().as_secs_f64()
 }
 
-/// Launches that the agent has counted.
+/// Launches that the agent has counted: of whatever agent, since the first processes of a program have
+/// made calls by the time that their labels are known.
 fn launches(metrics: &str) -> f64 {
-    sum(metrics, "gpu_kernel_launches_total", "workload")
+    sum(metrics, "gpu_kernel_launches_total", "kernel_type=")
 }
 
 /// Processes of which it says that they were not seen, or not from their first call on.
