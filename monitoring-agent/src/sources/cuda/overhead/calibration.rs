@@ -15,11 +15,7 @@ use crate::loader::Loaded;
 /// What probes add, in nanoseconds: the least of several measurements, so that whatever else the
 /// machine does meanwhile is not in it.
 #[derive(Clone, Copy, Debug, PartialEq)]
-<<<<<<< HEAD
-#[allow(clippy::struct_field_names, reason = "the unit of each")]
-=======
 #[allow(clippy::struct_field_names, reason = "the unit")]
->>>>>>> family
 pub(in super::super) struct Trap {
     /// To a call that is counted when it is entered.
     pub(super) entry_ns: f64,
@@ -41,11 +37,7 @@ const CALLS: u32 = 48;
 const NESTED: u32 = 8;
 
 /// The number of the calls that are made here: the last one, which no function of CUDA's has.
-<<<<<<< HEAD
-#[allow(clippy::cast_possible_truncation, reason = "10 bits")]
-=======
 #[allow(clippy::cast_possible_truncation, reason = "a few hundred")]
->>>>>>> family
 pub(in super::super) const CALL: u16 = MAX_CALLS as u16 - 1;
 
 /// Measures. `set_untimed` tells the kernel programs whether leaves are counted at entry.
