@@ -56,11 +56,12 @@ fn durations_are_without_the_probes_and_not_shorter_than_the_calls() {
     let (_, count) = durations(&metrics, "cudaLaunchKernel");
     same("launches", count, 50_000.0);
     // The stand-in's launch takes 0.2 µs, and contains a probed call of the driver's. With the
-    // probes in it, it would take longer than the first bucket: 2 to the power of -20 of a second.
+    // probes in it, none would be in the first bucket, which ends at 2 to the power of -20 of a
+    // second. On a busy machine many take longer anyway.
     let first = "call=\"cudaLaunchKernel\",le=\"0.00000095367431640625\"";
     let short = sum(&metrics, "cuda_call_duration_seconds_bucket", first);
     assert!(
-        short > count / 2.0,
+        short > count / 20.0,
         "{short} of {count} launches, with {nested} s a nested probe"
     );
     let latency = format!("cudaMalloc={ALLOCATION_NS}");
