@@ -12,7 +12,7 @@ use anyhow::Context as _;
 use aya::maps::{Array, Map, MapData};
 use monitoring_common::{agents::MAX_AGENTS, cuda::Cost};
 use prometheus::proto::MetricFamily;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use self::budget::{Budget, Change};
 use super::{
@@ -91,7 +91,10 @@ impl Overhead {
             })
         });
         let trap = match measured {
-            Ok(trap) => Some(trap),
+            Ok(trap) => {
+                debug!(?trap, "what probes cost");
+                Some(trap)
+            }
             Err(error) => {
                 warn!("what probes cost is not known, durations contain it: {error:#}");
                 None

@@ -3,7 +3,7 @@
 
 use aya_ebpf::{bindings::pt_regs, helpers::bpf_probe_read_user};
 use monitoring_common::cuda::{NO_ARGUMENT, lost::UNREADABLE};
-use monitoring_ebpf::lost::lost;
+use monitoring_ebpf::{bounds::of_sixteen, lost::lost};
 
 /// Arguments in registers, and where those on the stack begin, from the stack pointer.
 #[cfg(bpf_target_arch = "x86_64")]
@@ -111,7 +111,7 @@ impl Registers {
         let registers = self.arguments();
         positions.map(|position| {
             let (in_registers, offset) = IN_REGISTERS;
-            let value = registers[usize::from(position & 15)];
+            let value = registers[of_sixteen(position)];
             if position < in_registers || position == NO_ARGUMENT {
                 return value;
             }
