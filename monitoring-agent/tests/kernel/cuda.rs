@@ -6,6 +6,7 @@ mod processes;
 mod work;
 
 use std::{
+    ffi::c_void,
     fs::{self, File},
     os::fd::AsRawFd as _,
     ptr,
@@ -32,38 +33,50 @@ const BYTES: usize = 4_096;
 static PROCESS: Mutex<()> = Mutex::new(());
 
 /// Something executable with the name of the driver's library, which is how a program is known as
-/// one that uses CUDA.
-fn map_a_driver(folder: &TempDir) {
-    let path = folder.path().join("libcuda.so.1");
-    fs::copy("/proc/self/exe", &path).unwrap();
-    let file = File::open(&path).unwrap();
-    let (protection, flags) = (libc::PROT_READ | libc::PROT_EXEC, libc::MAP_PRIVATE);
-    // SAFETY: a new mapping, of which nothing is executed and which stays.
-    let mapped = unsafe {
-        libc::mmap(
-            ptr::null_mut(),
-            4096,
-            protection,
-            flags,
-            file.as_raw_fd(),
-            0,
-        )
-    };
-    assert_ne!(mapped, libc::MAP_FAILED);
+/// one that uses CUDA. It is mapped until it is dropped.
+struct Driver {
+    address: *mut c_void,
+    _folder: TempDir,
+}
+
+const PAGE: usize = 4_096;
+
+impl Driver {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("libcuda.so.1");
+        fs::copy("/proc/self/exe", &path).unwrap();
+        let file = File::open(&path).unwrap();
+        let (protection, flags) = (libc::PROT_READ | libc::PROT_EXEC, libc::MAP_PRIVATE);
+        let (descriptor, anywhere) = (file.as_raw_fd(), ptr::null_mut());
+        // SAFETY: a new mapping, of which nothing is executed.
+        let address = unsafe { libc::mmap(anywhere, PAGE, protection, flags, descriptor, 0) };
+        assert_ne!(address, libc::MAP_FAILED);
+        Self {
+            address,
+            _folder: folder,
+        }
+    }
+}
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        // SAFETY: the mapping made above, which nobody uses.
+        unsafe { libc::munmap(self.address, PAGE) };
+    }
 }
 
 /// A node that counts the calls of this process, and of nobody but the test that has it.
-fn watched() -> (Node, TempDir, MutexGuard<'static, ()>) {
+fn watched() -> (Node, Driver, MutexGuard<'static, ()>) {
     let alone = PROCESS.lock().unwrap_or_else(PoisonError::into_inner);
-    let folder = tempfile::tempdir().unwrap();
-    map_a_driver(&folder);
+    let driver = Driver::new();
     let mut node = Node::start(&["process", SOURCE]);
     let coverage = [("agent", ME), ("state", "static")];
     poll_until("this process is probed", || {
         let batch = node.collect(SOURCE);
         sample(&batch, "cuda_probe_coverage", &coverage).map(|_| ())
     });
-    (node, folder, alone)
+    (node, driver, alone)
 }
 
 /// What this process's threads do.
@@ -85,7 +98,7 @@ fn work() {
 
 #[test]
 fn calls_are_counted_once_and_completely() {
-    let (mut node, _folder, _alone) = watched();
+    let (mut node, _driver, _alone) = watched();
     let before = LAUNCHED.load(Relaxed);
     let workers: Vec<_> = (0..THREADS).map(|_| thread::spawn(work)).collect();
     for worker in workers {

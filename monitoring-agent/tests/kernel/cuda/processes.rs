@@ -42,7 +42,7 @@ fn launches(node: &mut Node) -> u64 {
 
 #[test]
 fn what_a_process_held_ends_with_it() {
-    let (mut node, _folder, _alone) = watched();
+    let (mut node, _driver, _alone) = watched();
     for ends in 1..=3 {
         let (mut reader, writer) = pipe().unwrap();
         let (wait, go) = pipe().unwrap();
@@ -66,7 +66,7 @@ fn what_a_process_held_ends_with_it() {
 
 #[test]
 fn what_a_process_held_ends_when_it_executes_another_program() {
-    let (mut node, _folder, _alone) = watched();
+    let (mut node, _driver, _alone) = watched();
     let (mut reader, writer) = pipe().unwrap();
     let arguments: [*const c_char; 3] = [c"sleep".as_ptr(), c"60".as_ptr(), ptr::null()];
     let child = work::fork(|| {
@@ -91,7 +91,7 @@ fn what_a_process_held_ends_when_it_executes_another_program() {
 
 #[test]
 fn a_thread_that_is_killed_in_a_call_waits_no_longer() {
-    let (mut node, _folder, _alone) = watched();
+    let (mut node, _driver, _alone) = watched();
     let busy = DEVICE.lock().unwrap();
     let child = work::fork(|| wait_for_stream(1));
     let waited = |node: &mut Node| {

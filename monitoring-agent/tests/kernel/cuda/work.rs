@@ -18,7 +18,7 @@ use crate::{
 
 #[test]
 fn memory_is_on_the_device_of_the_context() {
-    let (mut node, _folder, _alone) = watched();
+    let (mut node, _driver, _alone) = watched();
     let worker = thread::spawn(|| {
         let mut pointers = vec![allocate(BYTES)];
         choose(retain(3));
@@ -47,7 +47,7 @@ fn memory_is_on_the_device_of_the_context() {
 
 #[test]
 fn a_handle_may_be_the_same_number_as_a_pointer() {
-    let (mut node, _folder, _alone) = watched();
+    let (mut node, _driver, _alone) = watched();
     let handle = create(BYTES);
     // Pointers count up in pages.
     let pointers: Vec<_> = (0..2).map(|_| allocate(BYTES)).collect();
@@ -65,7 +65,7 @@ fn a_handle_may_be_the_same_number_as_a_pointer() {
 
 #[test]
 fn copies_by_structures_have_their_bytes() {
-    let (mut node, _folder, _alone) = watched();
+    let (mut node, _driver, _alone) = watched();
     // Words of `cudaMemcpy3DParms`: the extent from the 16th on, then the direction.
     let mut runtime = [0_usize; 20];
     runtime[16..20].copy_from_slice(&[10, 20, 30, 1]);
@@ -109,7 +109,7 @@ fn windows(node: &mut Node) -> u64 {
 
 #[test]
 fn windows_end_with_what_waited_for_their_launches() {
-    let (mut node, _folder, _alone) = watched();
+    let (mut node, _driver, _alone) = watched();
     let (one, two, event) = (0x10, 0x20, 0x30);
     let mut expect = |count, what: &str| assert_eq!(windows(&mut node), count, "{what}");
     wait_for_stream(one);
@@ -146,7 +146,7 @@ fn waited(node: &mut Node) -> f64 {
 
 #[test]
 fn a_wait_counts_while_it_lasts() {
-    let (mut node, _folder, _alone) = watched();
+    let (mut node, _driver, _alone) = watched();
     let busy = DEVICE.lock().unwrap();
     let (done, ended) = mpsc::channel();
     let waiter = thread::spawn(move || {

@@ -34,7 +34,7 @@ fn small_program(folder: &TempDir) -> (PathBuf, Program) {
          for (int left = atoi(arguments[2]); left > 0; left--) cudaLaunchKernel(main);\n}}\n"
     );
     compile(&text, &program, &[library.to_str().unwrap()]);
-    let mut holder = Program::run(&place, &mut Command::new(&program));
+    let mut holder = Program::start(&place, &mut Command::new(&program));
     holder.line("waits");
     (program, holder)
 }
