@@ -41,6 +41,10 @@ use crate::loader::Loaded;
 /// many programs start.
 const LISTEN_INTERVAL: Duration = Duration::from_millis(100);
 
+/// How long the rings are left alone after they were read, even when one is getting full: whoever maps
+/// without end must not keep the agent busy. What runs over is counted.
+const REST: Duration = Duration::from_millis(5);
+
 /// How often CPUs are looked for that were switched on or off.
 const CPU_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -180,11 +184,16 @@ struct Listener {
 impl Listener {
     fn run(&mut self, stop: &OwnedFd) {
         let (mut due, mut cpus_due) = (Instant::now(), Instant::now() + CPU_INTERVAL);
+        let mut rests_until = Instant::now();
         loop {
-            let left = due.saturating_duration_since(Instant::now());
+            let now = Instant::now();
+            let rests = now < rests_until;
+            let next = if rests { rests_until } else { due };
+            let left = next.saturating_duration_since(now);
             // Without events, nothing is due.
             let patience = self.events.as_ref().map(|_| left);
-            let events = self.events.as_ref().map_or(-1, AsRawFd::as_raw_fd);
+            let events = self.events.as_ref().filter(|_| !rests);
+            let events = events.map_or(-1, AsRawFd::as_raw_fd);
             let fds = [stop.as_raw_fd(), self.ring.as_raw_fd(), events];
             let [stopped, told, full] = readable(fds, patience);
             if stopped {
@@ -195,7 +204,7 @@ impl Listener {
             }
             let now = Instant::now();
             if full || now >= due {
-                due = now + LISTEN_INTERVAL;
+                (due, rests_until) = (now + LISTEN_INTERVAL, now + REST);
                 self.hear_events();
             }
             if now >= cpus_due {
