@@ -6,13 +6,13 @@
 
 mod attach;
 mod cgroup;
+mod functions;
 mod many;
 mod names;
 
 use std::{
     collections::HashMap,
     io::{self, Read as _},
-    os::fd::OwnedFd,
     path::Path,
 };
 
@@ -22,12 +22,9 @@ use attach::{lacking, load_and_attach};
 use aya::{
     Ebpf, EbpfError, EbpfLoader, VerifierLogLevel,
     maps::{Map, MapData, MapError},
-    programs::{
-        Iter, ProbeKind, Program, UProbe,
-        uprobe::{UProbeAttachLocation, UProbeAttachPoint, UProbeLink, UProbeScope},
-    },
+    programs::Iter,
 };
-use many::Many;
+pub use functions::{FunctionLinks, FunctionProbe};
 use monitoring_common::agents::{AGENT_OF, LABEL_EPOCH};
 
 use crate::{
@@ -90,57 +87,6 @@ impl Loaded {
         programs.any(|(name, attached)| *name == program && attached.is_ok())
     }
 
-    /// A program that is to be attached to functions of other programs, as they are found.
-    ///
-    /// # Errors
-    ///
-    /// When the object, read once more, is not what it was.
-    pub fn function_probe(
-        &self,
-        object: &[u8],
-        program: &'static str,
-    ) -> anyhow::Result<FunctionProbe> {
-        let kind = self.ebpf.program(program);
-        let Some(Program::UProbe(probe)) = kind else {
-            bail!("{program} is no program for functions");
-        };
-        let at_return = matches!(probe.kind(), ProbeKind::Return);
-        let many = many::load(object, &self.ebpf, program, at_return)?;
-        Ok(FunctionProbe { program, many })
-    }
-
-    /// Attaches a program to the functions at offsets of a file, in all processes that map it. Each
-    /// has a cookie, which is what the program is told about the place.
-    ///
-    /// # Errors
-    ///
-    /// When the file or one of the places cannot be probed; then none is.
-    pub fn attach_to_functions(
-        &mut self,
-        probe: &FunctionProbe,
-        file: &Path,
-        points: &[(u64, u64)],
-    ) -> anyhow::Result<FunctionLinks> {
-        let context = || format!("attach {} to {}", probe.program, file.display());
-        if let Some(many) = &probe.many {
-            let link = many.attach(file, points).with_context(context)?;
-            return Ok(FunctionLinks::Many(link));
-        }
-        let found = self.ebpf.program_mut(probe.program).with_context(context)?;
-        let program: &mut UProbe = found.try_into().with_context(context)?;
-        let mut links = Vec::new();
-        for (offset, cookie) in points {
-            let point = UProbeAttachPoint {
-                location: UProbeAttachLocation::AbsoluteOffset(*offset),
-                cookie: Some(*cookie),
-            };
-            let link = program.attach(point, file, UProbeScope::AllProcesses);
-            let link = link.with_context(context)?;
-            links.push(program.take_link(link).with_context(context)?);
-        }
-        Ok(FunctionLinks::Each(links))
-    }
-
     /// Runs an iterator's program once for each of its objects, and returns what it wrote.
     pub fn iterate(&mut self, program: &str) -> anyhow::Result<Vec<u8>> {
         let context = || format!("run the iterator {program}");
@@ -158,23 +104,6 @@ impl Loaded {
         }
         Ok(written)
     }
-}
-
-/// A program for functions of other programs; see [`Loaded::function_probe`].
-#[derive(Debug)]
-pub struct FunctionProbe {
-    program: &'static str,
-    /// For kernels that attach it to many functions at once.
-    many: Option<Many>,
-}
-
-/// Functions that a program is attached to, until this is dropped.
-#[derive(Debug)]
-pub enum FunctionLinks {
-    /// By one link.
-    Many(OwnedFd),
-    /// By one link each.
-    Each(Vec<UProbeLink>),
 }
 
 /// What the objects of all families have in common.

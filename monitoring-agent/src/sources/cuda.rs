@@ -5,29 +5,37 @@ mod calls;
 pub mod discovery;
 mod functions;
 pub mod kernels;
+mod launches;
+mod leftovers;
+mod overhead;
+mod patience;
 mod probes;
 mod sums;
+mod users;
 mod watcher;
 
 use std::{
-    collections::{BTreeMap, HashSet},
-    path::Path,
-    sync::{Arc, Mutex, MutexGuard},
-    thread,
-    time::{Duration, Instant},
+    collections::BTreeMap,
+    os::fd::AsFd as _,
+    sync::{Arc, Mutex, TryLockError},
 };
 
 use anyhow::Context as _;
 use aya::{include_bytes_aligned, maps::MapData};
-use monitoring_common::cuda::{LaunchKey, lost};
+use monitoring_common::{agents::MAX_AGENTS, cuda::lost};
 use prometheus::proto::MetricFamily;
 
 use self::{
-    calls::{CallMaps, agent},
-    discovery::Coverage,
-    kernels::Kernels,
+    calls::CallMaps,
+    discovery::{Coverage, Names},
+    functions::Chosen,
+    kernels::{Kernels, Registered},
+    launches::LaunchMap,
+    leftovers::Leftovers,
+    overhead::{Activity, Overhead},
     probes::{PROGRAMS, Probes},
     sums::SumMaps,
+    users::Users,
     watcher::{Shared, Watcher, lock},
 };
 use super::StartContext;
@@ -35,38 +43,35 @@ use crate::{
     families::Family as Metrics,
     kernel_state::{self, Losses},
     labels::{Labels, OTHER_NAME},
-    loader::{self, Attach, Family},
-    per_cpu::PerCpuReader,
+    loader::{self, Attach, Family, field},
     source::{Batch, ProgramState, Source, StartError},
 };
 
+pub use functions::is_call;
+
 const OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/cuda"));
 
-const ATTACH: &[Attach] = &[Attach::Function(PROGRAMS[0]), Attach::Function(PROGRAMS[1])];
+const ATTACH: &[Attach] = &[
+    Attach::Function(PROGRAMS[0]),
+    Attach::Function(PROGRAMS[1]),
+    Attach::BtfTracepoint("cuda_exit", "sched_process_exit"),
+    Attach::BtfTracepoint("cuda_exec", "sched_process_exec"),
+];
 
-const LAUNCHES_HELP: &str = "Calls that launch a kernel, failed ones included, by the kernel's \
-                             name without its parameters; each launch once, whether it entered by \
-                             the runtime or by the driver. Kernels in graphs are not in it.";
 const COVERAGE_HELP: &str = "Processes that use CUDA, by how much of it is seen: attached and static \
                              are counted in full, stripped only by their calls of the driver, \
                              unreadable not at all.";
-
-/// How long a collection waits for names that are on their way from the kernel: without its name a
-/// launch counts as unknown for ever. Mostly that is less than a millisecond.
-const NAMES_PATIENCE: Duration = Duration::from_millis(50);
-
-/// Pause between two looks whether names have come.
-const NAMES_PAUSE: Duration = Duration::from_millis(1);
 
 struct Cuda {
     shared: Arc<Shared>,
     labels: Arc<Labels>,
     calls: CallMaps,
     sums: SumMaps,
-    launched: MapData,
-    launch_reader: PerCpuReader<LaunchKey, u64>,
+    launches: LaunchMap,
+    leftovers: Leftovers,
+    users: Users,
     losses: Losses,
-    /// The programs' states, and recursions, when they could last be looked at.
+    /// What the kernel said last of the programs, and how often it did not run them.
     programs: (Vec<ProgramState>, u64),
     _watcher: Watcher,
 }
@@ -80,7 +85,16 @@ pub fn start(context: &mut StartContext<'_>) -> Result<Box<dyn Source>, StartErr
     let family = Family {
         name: "cuda",
         object: OBJECT,
-        globals: Vec::new(),
+        globals: vec![
+            (
+                "SIGNAL",
+                vec![field(context.offsets, "task_struct", "signal")?],
+            ),
+            (
+                "LIVE",
+                vec![field(context.offsets, "signal_struct", "live.counter")?],
+            ),
+        ],
         map_sizes: Vec::new(),
         programs: ATTACH,
         debug: context.config.ebpf_debug,
@@ -88,54 +102,75 @@ pub fn start(context: &mut StartContext<'_>) -> Result<Box<dyn Source>, StartErr
     let mut loaded = loader::load(&family, context.shared, context.offsets)?;
     context.labels.adopt(context.shared)?;
     let probes = Probes::new(&loaded, OBJECT)?;
-    let calls = CallMaps::new(&mut loaded)?;
+    let mut calls = CallMaps::new(&mut loaded)?;
+    let limit = context.config.sources.cuda.overhead_budget;
+    let overhead = Overhead::new(&mut loaded, probes.ends(), &mut calls, limit)?;
     let sums = SumMaps::new(&mut loaded)?;
     let losses = Losses::new(&mut loaded, &lost::REASONS)?;
-    let launched = loaded.take_map("LAUNCHED")?;
-    let names = loaded.take_map("NAMES")?;
-    let registered = loaded.take_map("REGISTERED")?;
-    let programs = kernel_state::programs(&loaded);
-    let shared = Arc::new(Shared {
-        loaded: Mutex::new(loaded),
-        kernels: Mutex::new(Kernels::with_registered(registered).context("map REGISTERED")?),
-        coverage: Mutex::default(),
-    });
+    let told = loaded.take_map("NAMES")?;
+    let settings = &context.config.sources.cuda;
+    let names = Names::with(&settings.libraries);
+    let chosen = Chosen::new(&settings.calls, &settings.exclude_calls);
+    let kernels = Arc::new(Mutex::new(Kernels::new()));
+    let launches = LaunchMap::new(&mut loaded, Arc::clone(&kernels))?;
+    let leftovers = Leftovers::new(&mut loaded)?;
+    let users = Users::new(&mut loaded)?;
+    let registered = copied(leftovers.registered())?;
+    let registered = Registered::new(registered, copied(users.map().1)?);
+    let registered = registered.context("read what processes register")?;
+    let shared = Arc::new(Shared::new(loaded, kernels, registered, overhead));
     Ok(Box::new(Cuda {
         labels: Arc::clone(context.labels),
         calls,
         sums,
-        launched,
-        launch_reader: PerCpuReader::new()?,
+        launches,
+        leftovers,
+        users,
         losses,
-        programs,
-        _watcher: Watcher::start(Arc::clone(&shared), probes, names)?,
+        programs: Default::default(),
+        _watcher: Watcher::start(&shared, probes, told, names, chosen)?,
         shared,
     }))
+}
+
+/// A map once more, for another thread.
+fn copied(map: &MapData) -> anyhow::Result<MapData> {
+    let descriptor = map.fd().as_fd().try_clone_to_owned();
+    Ok(MapData::from_fd(
+        descriptor.context("copy a map's descriptor")?,
+    )?)
 }
 
 impl Source for Cuda {
     fn collect(&mut self) -> anyhow::Result<Batch> {
         let names = self.labels.names();
-        let (calls, entries) = self.calls.collect(&names)?;
-        let mut families = self.sums.collect(&names)?;
-        families.extend(calls);
-        families.push(self.launches(&names)?);
-        families.push(self.coverage());
-        // The lock is held while functions are probed, which takes a while in a busy process: then
-        // the programs are as they were.
-        if let Ok(loaded) = self.shared.loaded.try_lock() {
-            self.programs = kernel_state::programs(&loaded);
+        let mut calls = self.calls.collect(&names)?;
+        let find_names = || self.shared.find_names();
+        let launches = &mut self.launches;
+        let (launches, functions) = launches.collect(&names, &mut self.users, find_names)?;
+        let sums = &mut self.sums;
+        let mut families = sums.collect(&names, &mut self.users, &calls.activities)?;
+        for (activity, nested) in calls.activities.iter_mut().zip(self.sums.nested()) {
+            activity.nested = nested;
         }
-        let (programs, recursions) = self.programs.clone();
+        families.extend(self.overhead(&names, &calls.activities)?);
+        families.extend(calls.families);
+        families.push(launches);
+        families.push(self.leftovers.collect(&names, &mut self.users)?);
+        families.push(self.coverage());
+        let (programs, recursions) = self.programs();
         let mut lost = self.losses.read()?;
         lost.push(("recursion", recursions));
         let of_names = lock(&self.shared.kernels).lost();
         lost.push(("malformed_event", of_names.malformed));
+        lost.extend(self.shared.missed());
         let mut maps = Vec::new();
-        for ((name, map), entries) in self.calls.maps().into_iter().zip(entries) {
+        for ((name, map), entries) in self.calls.maps().into_iter().zip(calls.entries) {
             maps.push(kernel_state::map(name, map.fd(), Some(entries)));
         }
-        for (name, map) in self.sums.maps() {
+        let (name, map) = self.launches.map();
+        maps.push(kernel_state::map(name, map.fd(), Some(functions)));
+        for (name, map) in self.sums.maps().into_iter().chain([self.users.map()]) {
             maps.push(kernel_state::map(name, map.fd(), None));
         }
         Ok(Batch {
@@ -149,53 +184,31 @@ impl Source for Cuda {
 }
 
 impl Cuda {
-    fn launches(&mut self, agents: &[String]) -> anyhow::Result<MetricFamily> {
-        let mut counts = Vec::new();
-        self.launch_reader
-            .for_each(self.launched.fd(), |key, per_cpu| {
-                counts.push((key, per_cpu.iter().sum::<u64>()));
-            })?;
-        let mut kernels = self.kernels_with_names(&counts);
-        let rows = kernels.launches(counts.iter().copied());
-        // What has ended is in the sums now, and its place in the map is free for others.
-        let ended: HashSet<u32> = counts
-            .iter()
-            .map(|(key, _)| key.pid)
-            .filter(|pid| !Path::new(&format!("/proc/{pid}")).exists())
-            .collect();
-        if !ended.is_empty() {
-            for (key, _) in counts.iter().filter(|(key, _)| ended.contains(&key.pid)) {
-                crate::per_cpu::remove(self.launched.fd(), key)?;
+    /// The programs' states. While one of them is attached to a file, those of the last time: that
+    /// may take as long as a file system wants.
+    fn programs(&mut self) -> (Vec<ProgramState>, u64) {
+        match self.shared.loaded.try_lock() {
+            Ok(loaded) => self.programs = kernel_state::programs(&loaded),
+            Err(TryLockError::Poisoned(broken)) => {
+                self.programs = kernel_state::programs(&broken.into_inner());
             }
-            kernels.ended(&ended);
+            Err(TryLockError::WouldBlock) => {}
         }
-        let mut launches = Metrics::counter("gpu_kernel_launches_total", LAUNCHES_HELP);
-        for row in &rows {
-            let device = row
-                .device_id
-                .map_or_else(|| "unknown".to_owned(), |id| id.to_string());
-            let labels = [
-                ("agent", agent(agents, row.agent)),
-                ("device_id", &*device),
-                ("kernel_type", &*row.kernel_type),
-            ];
-            launches.push(&labels, row.count as f64);
-        }
-        Ok(launches.build())
+        self.programs.clone()
     }
 
-    /// The names, when those of what is counted have come; or without them, if they do not.
-    fn kernels_with_names(&self, counts: &[(LaunchKey, u64)]) -> MutexGuard<'_, Kernels> {
-        let patience = Instant::now() + NAMES_PATIENCE;
-        loop {
-            let kernels = lock(&self.shared.kernels);
-            let keys = counts.iter().map(|(key, _)| key);
-            if kernels.has_names_of(keys) || Instant::now() >= patience {
-                return kernels;
-            }
-            drop(kernels);
-            thread::sleep(NAMES_PAUSE);
+    fn overhead(
+        &self,
+        agents: &[String],
+        activities: &[Activity; MAX_AGENTS],
+    ) -> anyhow::Result<Vec<MetricFamily>> {
+        let mut overhead = lock(&self.shared.overhead);
+        let families = overhead.collect(agents, activities)?;
+        if overhead.is_dropping() {
+            drop(overhead);
+            self.shared.follow_budget();
         }
+        Ok(families)
     }
 
     fn coverage(&self) -> MetricFamily {

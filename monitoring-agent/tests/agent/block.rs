@@ -8,6 +8,7 @@ use std::{
     process::{Command, Stdio},
 };
 
+use monitoring_common::block::lost;
 use serde_json::Value;
 
 use crate::{
@@ -211,11 +212,15 @@ impl Round {
             "agent=\"fio\",device=\"{}\",operation=\"{what}\"",
             disk.name()
         );
-        let lost = |label| sum(&metrics, "monitoring_agent_lost_total", label);
-        let recursions = lost("reason=\"recursion\",source=\"block\"");
-        assert_eq!(lost("source=\"block\""), recursions, "a map is full");
+        let lost_for = |reason| {
+            let label = format!("reason=\"{reason}\",source=\"block\"");
+            sum(&metrics, "monitoring_agent_lost_total", &label)
+        };
+        for full in lost::REASONS {
+            assert_eq!(lost_for(full), 0.0, "{full}");
+        }
         Self {
-            recursions,
+            recursions: lost_for("recursion"),
             work,
             bytes: sum(&metrics, "block_io_bytes_total", &label),
             durations: exported(&metrics, "block_io_duration_seconds", &disk, what),

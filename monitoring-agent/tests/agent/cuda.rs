@@ -1,6 +1,8 @@
 //! Calls into CUDA, counted exactly: the truth are the counts that the programs and the libraries
 //! keep themselves.
 
+mod cost;
+mod discovery;
 mod names;
 mod rig;
 mod runtime;

@@ -1,17 +1,23 @@
 //! Family `cuda`: this program is one that has CUDA's runtime in it. Its functions only count
 //! themselves; where they are called from, and how often, is what the family must find out.
 
+mod library;
+mod processes;
+mod work;
+
 use std::{
     fs::{self, File},
-    hint::black_box,
     os::fd::AsRawFd as _,
     ptr,
-    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    sync::{Mutex, MutexGuard, PoisonError, atomic::Ordering::Relaxed},
     thread,
 };
 
+use monitoring_agent::source::Batch;
+use prometheus::proto::MetricFamily;
 use tempfile::TempDir;
 
+use self::library::{LAUNCHED, allocate, free, launch, wait_for_device};
 use crate::{
     node::{ME, Node, counter, losses, sample},
     poll::poll_until,
@@ -21,66 +27,9 @@ const SOURCE: &str = "cuda";
 const THREADS: u64 = 4;
 const LAUNCHES: u64 = 2_000;
 const BYTES: usize = 4_096;
-/// `cudaErrorInvalidValue`.
-const INVALID: i32 = 1;
 
-static LAUNCHED: AtomicU64 = AtomicU64::new(0);
-
-#[repr(C)]
-#[derive(Clone, Copy)]
-struct Dim3 {
-    x: u32,
-    y: u32,
-    z: u32,
-}
-
-type Launch = extern "C" fn(usize, Dim3, Dim3, usize, usize, usize) -> i32;
-
-/// Fails for the null function.
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn cudaLaunchKernel(
-    function: usize,
-    _grid: Dim3,
-    _block: Dim3,
-    _arguments: usize,
-    _shared: usize,
-    _stream: usize,
-) -> i32 {
-    LAUNCHED.fetch_add(1, Relaxed);
-    if function == 0 { INVALID } else { 0 }
-}
-
-/// Makes a call of the driver's, as the real one does.
-#[unsafe(no_mangle)]
-#[inline(never)]
-unsafe extern "C" fn cudaMalloc(result: *mut usize, bytes: usize) -> i32 {
-    let driver: unsafe extern "C" fn(*mut usize, usize) -> i32 = black_box(cuMemAlloc_v2);
-    // SAFETY: the caller's promise.
-    unsafe { driver(result, bytes) }
-}
-
-#[unsafe(no_mangle)]
-#[inline(never)]
-unsafe extern "C" fn cuMemAlloc_v2(result: *mut usize, _bytes: usize) -> i32 {
-    static NEXT: AtomicU64 = AtomicU64::new(1);
-    // SAFETY: the caller's promise.
-    unsafe { *result = usize::try_from(NEXT.fetch_add(1, Relaxed)).unwrap() << 12 };
-    0
-}
-
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn cudaFree(pointer: usize) -> i32 {
-    black_box(pointer);
-    0
-}
-
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn cudaDeviceSynchronize() -> i32 {
-    black_box(0)
-}
+/// Held by each test: all of them are the same process.
+static PROCESS: Mutex<()> = Mutex::new(());
 
 /// Something executable with the name of the driver's library, which is how a program is known as
 /// one that uses CUDA.
@@ -103,42 +52,9 @@ fn map_a_driver(folder: &TempDir) {
     assert_ne!(mapped, libc::MAP_FAILED);
 }
 
-fn launch(function: usize) {
-    let one = Dim3 { x: 1, y: 1, z: 1 };
-    let launch: Launch = black_box(cudaLaunchKernel);
-    launch(function, one, one, 0, 0, 0);
-}
-
-fn allocate() -> usize {
-    let mut pointer = 0;
-    let malloc: unsafe extern "C" fn(*mut usize, usize) -> i32 = black_box(cudaMalloc);
-    // SAFETY: the result is written to a variable of this function's.
-    assert_eq!(unsafe { malloc(&raw mut pointer, BYTES) }, 0);
-    pointer
-}
-
-fn free(pointer: usize) {
-    let free: extern "C" fn(usize) -> i32 = black_box(cudaFree);
-    free(pointer);
-}
-
-/// What this process's threads do.
-fn work() {
-    for function in 1..=LAUNCHES {
-        launch(usize::from(function % 10 != 0) * work as usize);
-    }
-    let kept = allocate();
-    free(allocate());
-    // Freed before.
-    free(kept);
-    free(kept);
-    allocate();
-    let wait: extern "C" fn() -> i32 = black_box(cudaDeviceSynchronize);
-    wait();
-}
-
-#[test]
-fn calls_are_counted_once_and_completely() {
+/// A node that counts the calls of this process, and of nobody but the test that has it.
+fn watched() -> (Node, TempDir, MutexGuard<'static, ()>) {
+    let alone = PROCESS.lock().unwrap_or_else(PoisonError::into_inner);
     let folder = tempfile::tempdir().unwrap();
     map_a_driver(&folder);
     let mut node = Node::start(&["process", SOURCE]);
@@ -147,11 +63,35 @@ fn calls_are_counted_once_and_completely() {
         let batch = node.collect(SOURCE);
         sample(&batch, "cuda_probe_coverage", &coverage).map(|_| ())
     });
+    (node, folder, alone)
+}
+
+/// What this process's threads do.
+fn work() {
+    for function in 1..=LAUNCHES {
+        launch(
+            usize::from(function % 10 != 0) * work as *const () as usize,
+            0,
+        );
+    }
+    let kept = allocate(BYTES);
+    free(allocate(BYTES));
+    // Freed before.
+    free(kept);
+    free(kept);
+    allocate(BYTES);
+    wait_for_device();
+}
+
+#[test]
+fn calls_are_counted_once_and_completely() {
+    let (mut node, _folder, _alone) = watched();
+    let before = LAUNCHED.load(Relaxed);
     let workers: Vec<_> = (0..THREADS).map(|_| thread::spawn(work)).collect();
-    workers
-        .into_iter()
-        .for_each(|worker| worker.join().unwrap());
-    assert_eq!(LAUNCHED.load(Relaxed), THREADS * LAUNCHES);
+    for worker in workers {
+        worker.join().unwrap();
+    }
+    assert_eq!(LAUNCHED.load(Relaxed) - before, THREADS * LAUNCHES);
     let batch = node.collect(SOURCE);
     let count = |call: &str| {
         let labels = [("agent", ME), ("api", "runtime"), ("call", call)];
@@ -173,18 +113,13 @@ fn calls_are_counted_once_and_completely() {
     let bytes = THREADS * BYTES as u64;
     assert_eq!(counter(&batch, "cuda_alloc_bytes_total", &me), 3 * bytes);
     assert_eq!(counter(&batch, "cuda_free_bytes_total", &me), 2 * bytes);
-    assert_eq!(counter(&batch, "cuda_unknown_frees_total", &me), THREADS);
-    let held = [("agent", ME), ("device_id", "0")];
-    let held = sample(&batch, "cuda_allocated_bytes", &held)
-        .unwrap()
-        .get_gauge()
-        .get_value();
-    assert!((held - bytes as f64).abs() < 0.5, "{held}");
+    assert_eq!(counter(&batch, "cuda_double_frees_total", &me), THREADS);
+    assert_eq!(held(&batch, "0"), Some(bytes));
     let launches: f64 = batch
         .families
         .iter()
         .filter(|family| family.name() == "gpu_kernel_launches_total")
-        .flat_map(|family| family.get_metric())
+        .flat_map(MetricFamily::get_metric)
         .map(|metric| metric.get_counter().get_value())
         .sum();
     assert!(
@@ -195,4 +130,16 @@ fn calls_are_counted_once_and_completely() {
     let windows = windows.get_histogram().get_sample_count();
     assert!((1..=THREADS).contains(&windows), "{windows}");
     assert!(losses(&batch).is_empty(), "{:?}", losses(&batch));
+}
+
+/// Bytes that this process holds on a device.
+#[allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "exact counts"
+)]
+fn held(batch: &Batch, device: &str) -> Option<u64> {
+    let labels = [("agent", ME), ("device_id", device)];
+    let gauge = sample(batch, "cuda_allocated_bytes", &labels)?;
+    Some(gauge.get_gauge().get_value() as u64)
 }

@@ -3,24 +3,25 @@
 //! Owns the walk over all processes' mappings, and what is remembered from one to the next. Knows
 //! nothing of probes: the caller attaches what is found, and says how that went.
 //!
-//! Looks are periodic for now: what a process does between loading a library that nobody else has
-//! loaded and the next look is not seen, nor is what lives shorter than that and brings its own
-//! copy. A library that is probed already is seen from its first call in every new process. When
-//! there are events of programs started and files mapped, they name processes for
-//! [`Discovery::look_at`].
+//! [`Events`] tell of files as they are mapped, and name processes for [`Discovery::look_at`]. A look
+//! at all processes is for those that were there before, and for what nothing tells of: children,
+//! which have what their parents had. A library that is probed already is seen from its first call in
+//! every new process; what a process did with one before that is in [`Discovery::fate`].
 //!
 //! Everything that is read here may be a tenant's work. A look takes bounded time and memory,
 //! opens nothing but regular files, and waits for no file system without end.
 
 mod coverage;
+mod events;
+mod fate;
 mod files;
 mod mappings;
 mod names;
 mod opening;
-mod patience;
 mod process;
 #[cfg(test)]
 mod tests;
+mod uses;
 
 use std::{
     collections::{HashMap, HashSet},
@@ -35,11 +36,14 @@ use self::{
     mappings::{Mapping, Mappings},
     names::Library,
     process::Signature,
+    uses::Uses,
 };
 use super::attach_points::AttachPoint;
 use crate::printable::printable;
 
 pub use coverage::Coverage;
+pub use events::{Events, MappedFile, News};
+pub use fate::Fate;
 pub use names::Names;
 pub use opening::FileKey;
 
@@ -111,21 +115,8 @@ struct Process {
     /// Stands for the files that it executes.
     files: u64,
     uses: Option<Uses>,
-}
-
-/// What a process uses of CUDA.
-#[derive(Debug, Default)]
-struct Uses {
-    /// Libraries of the runtime and the driver by their names.
-    runtime: Vec<FileKey>,
-    driver: Vec<FileKey>,
-    /// Other files with the runtime in them.
-    containing: Vec<FileKey>,
-    /// Other files, remembered as long as somebody uses them.
-    others: Vec<FileKey>,
-    /// Whether its program has no symbols.
-    stripped: bool,
-    failure: Option<String>,
+    /// Whether it is known that some of its calls were not seen.
+    incomplete: bool,
 }
 
 impl Discovery {
@@ -155,9 +146,15 @@ impl Discovery {
         self.look_now(Instant::now())
     }
 
-    /// Looks at some processes only, of which it is known that they have changed.
+    /// Looks at some processes only, of which it is known that they have changed. Those that are
+    /// [left](Look::left) are the last.
     pub fn look_at(&mut self, pids: &[u32]) -> Look {
-        self.visit_all(pids, Instant::now())
+        let mut look = Look::default();
+        let now = Instant::now();
+        self.files.refresh(now, &mut look);
+        self.visit_all(pids, true, &mut look);
+        self.settle(now, false, &mut look);
+        look
     }
 
     fn look_now(&mut self, now: Instant) -> Look {
@@ -169,27 +166,38 @@ impl Discovery {
         // Whoever was left out last time is first.
         let first = pids.partition_point(|pid| *pid < self.left_at);
         pids.rotate_left(first);
-        self.visit_all(&pids, now)
-    }
-
-    fn visit_all(&mut self, pids: &[u32], now: Instant) -> Look {
         let mut look = Look::default();
         self.files.refresh(now, &mut look);
+        self.visit_all(&pids, false, &mut look);
+        self.left_at = pids[pids.len() - look.left..].first().map_or(0, |pid| *pid);
+        self.settle(now, look.left == 0, &mut look);
+        look
+    }
+
+    fn visit_all(&mut self, pids: &[u32], changed: bool, look: &mut Look) {
         let begin = Instant::now();
         for (at, pid) in pids.iter().enumerate() {
             if begin.elapsed() > LOOK_TIME {
                 look.left = pids.len() - at;
-                self.left_at = *pid;
                 break;
             }
-            self.visit(*pid);
+            self.visit(*pid, changed);
         }
+    }
+
+    fn settle(&mut self, now: Instant, all: bool, look: &mut Look) {
         let processes = self.processes.values();
         let uses = processes.filter_map(|process| process.uses.as_ref());
-        let in_use = uses.flat_map(Uses::files).collect();
-        self.files.settle(now, &in_use, &mut look);
-        self.tell(&mut look);
-        look
+        let mapped = uses.flat_map(|uses| &uses.mapped);
+        self.files.settle(now, mapped, all, look);
+        self.tell(look);
+    }
+
+    /// Forgets processes that have ended.
+    pub fn ended(&mut self, pids: &[u32]) {
+        for pid in pids {
+            self.processes.remove(pid);
+        }
     }
 
     /// Notes how probing a file went that a look found.
@@ -228,8 +236,8 @@ impl Discovery {
         }
     }
 
-    /// Looks at one process.
-    fn visit(&mut self, pid: u32) {
+    /// Looks at one process, of which it may be known that it has changed.
+    fn visit(&mut self, pid: u32, changed: bool) {
         let folder = self.proc_root.join(pid.to_string());
         let before = self.processes.get(&pid);
         // Before the mappings: what changes in between is found at the next look.
@@ -241,6 +249,8 @@ impl Discovery {
         // Not all at the same look.
         let due = (self.looks + u64::from(pid)).is_multiple_of(READ_AGAIN_LOOKS);
         if let Some(old) = self.processes.get_mut(&pid)
+            && !changed
+            && old.is_settled()
             && old.signature.same_code(&signature)
             && (!due || old.read_at == self.looks)
         {
@@ -254,7 +264,7 @@ impl Discovery {
         let files = self.hasher.hash_one(&mappings.files);
         if let Some(old) = self.processes.get_mut(&pid)
             && old.files == files
-            && old.uses.as_ref().is_none_or(|uses| uses.failure.is_none())
+            && old.is_settled()
         {
             // What it executes without a file was changed, such as compiled code.
             old.signature = signature;
@@ -270,11 +280,15 @@ impl Discovery {
                 return;
             }
         }
+        // One that has executed another program is told of anew.
+        let old = self.processes.get(&pid);
+        let same = old.is_some_and(|old| old.signature.same_program(&signature));
         let process = Process {
             signature,
             read_at: self.looks,
             files,
             uses,
+            incomplete: same && old.is_some_and(|old| old.incomplete),
         };
         self.processes.insert(pid, process);
     }
@@ -288,14 +302,23 @@ impl Discovery {
                 continue;
             };
             named = true;
-            match self.files.add(folder, mapping, shown(mapping)) {
-                Ok((key, file)) => {
-                    self.files.probe(key, &file);
-                    if library == Library::Runtime {
-                        uses.runtime.push(key);
+            let added = self.files.add(folder, mapping, shown(mapping));
+            let added = added.and_then(|(key, file)| self.files.probe(key, &file).map(|()| key));
+            match added {
+                Ok(key) => {
+                    let content = self.files.content(key);
+                    let is_runtime = match library {
+                        Library::Runtime => true,
+                        Library::Driver => false,
+                        Library::Named => content.is_some_and(|content| content.runtime),
+                    };
+                    let list = if is_runtime {
+                        &mut uses.runtime
                     } else {
-                        uses.driver.push(key);
-                    }
+                        &mut uses.driver
+                    };
+                    list.push(key);
+                    uses.mapped.push((mapping.file(), key));
                 }
                 Err(reason) => uses.fail(&shown(mapping), &reason),
             }
@@ -329,15 +352,16 @@ impl Discovery {
             if uses.probed().any(|each| each == key) {
                 continue;
             }
+            uses.mapped.push((mapping.file(), key));
             let content = self.files.content(key);
             if is_program {
                 uses.stripped = content.is_none_or(|content| !content.symbols);
             }
             if content.is_some_and(|content| content.runtime) {
-                self.files.probe(key, &file);
-                uses.containing.push(key);
-            } else {
-                uses.others.push(key);
+                match self.files.probe(key, &file) {
+                    Ok(()) => uses.containing.push(key),
+                    Err(reason) => uses.fail(&shown(mapping), &reason),
+                }
             }
         }
     }
@@ -361,21 +385,11 @@ impl Discovery {
     }
 }
 
-impl Uses {
-    /// The files that are probed for it.
-    fn probed(&self) -> impl Iterator<Item = FileKey> {
-        let named = self.runtime.iter().chain(&self.driver);
-        named.chain(&self.containing).copied()
-    }
-
-    fn files(&self) -> impl Iterator<Item = FileKey> {
-        self.probed().chain(self.others.iter().copied())
-    }
-
-    /// The first failure is as good as any.
-    fn fail(&mut self, what: &str, reason: &str) {
-        self.failure
-            .get_or_insert_with(|| format!("{what}: {reason}"));
+impl Process {
+    /// Whether nothing of it is to be tried again.
+    fn is_settled(&self) -> bool {
+        let uses = self.uses.as_ref();
+        uses.is_none_or(|uses| uses.failure.is_none())
     }
 }
 

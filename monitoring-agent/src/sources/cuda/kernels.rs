@@ -18,23 +18,24 @@ use std::{
     sync::Arc,
 };
 
-use aya::maps::{MapData, MapError};
 pub use known::{MAX_FUNCTIONS, MAX_NAME_BYTES};
-use monitoring_common::cuda::{LaunchKey, MAX_LAUNCHED};
+use monitoring_common::cuda::{LaunchKey, MAX_LAUNCHED, ProcessId};
 pub use name::{FULL_CHARS, LABEL_CHARS, Name};
-pub use resolve::Search;
+pub use registered::Registered;
+pub use resolve::{Budget, Resolver};
 pub use totals::{FIRST_NAMES, LATER_NAMES, Launches, MAX_DEVICES, OTHER};
 
 use self::{
     known::{Function, Known, What},
     record::Says,
-    registered::Registered,
-    resolve::Resolver,
     totals::Totals,
 };
 
 /// Most functions that wait for their names to be found out: all that can have been launched.
 const MAX_WAITING: usize = MAX_LAUNCHED;
+
+/// Answers with the name that a process has said of a function.
+pub type Said<'a> = &'a dyn Fn(u32, u64) -> Option<Arc<Name>>;
 
 /// What processes' functions are called, and their launches by name.
 ///
@@ -44,21 +45,26 @@ const MAX_WAITING: usize = MAX_LAUNCHED;
 /// # Example
 ///
 /// ```
-/// use monitoring_agent::sources::cuda::kernels::Kernels;
-/// use monitoring_common::cuda::LaunchKey;
+/// use monitoring_agent::sources::cuda::kernels::{Budget, Kernels, Resolver};
+/// use monitoring_common::cuda::{LaunchKey, process_at};
 ///
 /// let mut kernels = Kernels::new();
 /// // For each record of the ring buffer: `kernels.received(&record)`. When it is empty:
-/// kernels.resolve();
-/// let key = LaunchKey { function: 0x1000, pid: u32::MAX, agent: 3, device: 0 };
+/// let (mut resolver, mut budget) = (Resolver::default(), Budget::default());
+/// for (process, functions) in kernels.take_waiting() {
+///     let said = |pid, function| kernels.said(pid, function);
+///     let names = resolver.names(process, &functions, &said, &mut budget);
+///     kernels.found(process, functions, names);
+/// }
+/// let process = process_at(u32::MAX, 0);
+/// let key = LaunchKey { function: 0x1000, process, agent: 3, device: 0, padding: 0 };
 /// let launches = kernels.launches([(key, 5)].into_iter());
 /// assert_eq!((launches[0].agent, launches[0].count), (3, 5));
 /// ```
 #[derive(Debug)]
 pub struct Kernels {
     known: Known,
-    waiting: BTreeMap<u32, BTreeSet<u64>>,
-    resolver: Resolver,
+    waiting: BTreeMap<ProcessId, BTreeSet<u64>>,
     totals: Totals,
     /// For launches that were counted before the function's name was found out.
     unresolved: Arc<Name>,
@@ -89,24 +95,10 @@ impl Kernels {
         Self {
             known: Known::default(),
             waiting: BTreeMap::new(),
-            resolver: Resolver::default(),
             totals: Totals::new(),
             unresolved: Arc::new(Name::unknown("unresolved")),
             lost: Lost::default(),
         }
-    }
-
-    /// As [`new`](Self::new), with the kernel side's map `REGISTERED`: what processes have
-    /// registered, which those that they fork have, too.
-    ///
-    /// # Errors
-    ///
-    /// It is another kind of map.
-    pub fn with_registered(map: MapData) -> Result<Self, MapError> {
-        Ok(Self {
-            resolver: Resolver::new(Registered::new(map)?),
-            ..Self::new()
-        })
     }
 
     /// Takes in a record of the ring buffer `NAMES`: a `Named` with a name behind it.
@@ -115,7 +107,7 @@ impl Kernels {
             self.lost.malformed += 1;
             return;
         };
-        let function = (record.pid, record.function);
+        let function = (record.process, record.function);
         match record.says {
             Says::Name { text, cut } => {
                 let name = Arc::new(Name::new(text, cut));
@@ -130,35 +122,39 @@ impl Kernels {
         }
     }
 
-    /// Finds out the names that are waited for. Reads files of processes: bounded, but for file
-    /// systems of a network that do not answer.
-    pub fn resolve(&mut self) {
-        let mut search = self.begin_search();
-        search.run(|pid, function| self.name(pid, function));
-        self.end_search(search);
+    /// Whether names are waited for.
+    pub fn is_waiting(&self) -> bool {
+        !self.waiting.is_empty()
     }
 
-    /// Hands out the names that are waited for, to be found out while others use this one; to be
-    /// handed back to [`end_search`](Self::end_search) before the next begins.
-    pub fn begin_search(&mut self) -> Search {
-        Search {
-            waiting: std::mem::take(&mut self.waiting),
-            resolver: std::mem::take(&mut self.resolver),
-            found: Vec::new(),
-        }
+    /// The functions, by process, whose names are waited for: a [`Resolver`] finds them out, and
+    /// [`found`](Self::found) takes them in.
+    pub fn take_waiting(&mut self) -> BTreeMap<ProcessId, BTreeSet<u64>> {
+        let mut waiting = std::mem::take(&mut self.waiting);
+        waiting.retain(|process, functions| {
+            // Some may have been told meanwhile.
+            functions.retain(|function| self.known.name((*process, *function)).is_err());
+            !functions.is_empty()
+        });
+        waiting
     }
 
-    /// Takes in what was found.
-    pub fn end_search(&mut self, search: Search) {
-        self.resolver = search.resolver;
-        for (function, name) in search.found {
-            // What was said meanwhile is better.
-            if self.known.name(function).is_err() {
-                self.known.insert(function, What::Name(name));
+    /// Takes in names of a process's functions; those of `functions` without one go on waiting.
+    pub fn found(
+        &mut self,
+        process: ProcessId,
+        mut functions: BTreeSet<u64>,
+        names: Vec<(u64, Arc<Name>)>,
+    ) {
+        for (function, name) in names {
+            functions.remove(&function);
+            // What was told meanwhile is better.
+            if self.known.name((process, function)).is_err() {
+                self.known.insert((process, function), What::Name(name));
             }
         }
-        for (pid, functions) in search.waiting {
-            self.waiting.entry(pid).or_default().extend(functions);
+        for function in functions {
+            self.wait_for((process, function));
         }
     }
 
@@ -166,7 +162,7 @@ impl Kernels {
     /// side says of them may be on its way, and a look a moment later may find it.
     pub fn has_names_of<'a>(&self, keys: impl IntoIterator<Item = &'a LaunchKey>) -> bool {
         let mut keys = keys.into_iter();
-        keys.all(|key| self.known.name((key.pid, key.function)).is_ok())
+        keys.all(|key| self.known.name((key.process, key.function)).is_ok())
     }
 
     /// Counts launches by name; all rows there are, in order of agent, device and name.
@@ -186,17 +182,22 @@ impl Kernels {
         self.totals.end()
     }
 
-    /// Forgets processes that have ended, whose numbers others may get now. What they have launched
-    /// stays counted.
-    pub fn ended(&mut self, pids: &HashSet<u32>) {
-        self.known.remove(pids);
-        self.waiting.retain(|pid, _| !pids.contains(pid));
-        self.totals.ended(pids);
+    /// Forgets processes that have ended. What they have launched stays counted.
+    pub fn ended(&mut self, processes: &HashSet<ProcessId>) {
+        self.known.remove(processes);
+        self.waiting
+            .retain(|process, _| !processes.contains(process));
+        self.totals.ended(processes);
     }
 
     /// What a process's function is called, if that is known.
-    pub fn name(&self, pid: u32, function: u64) -> Option<Arc<Name>> {
-        self.known.name((pid, function)).ok()
+    pub fn name(&self, process: ProcessId, function: u64) -> Option<Arc<Name>> {
+        self.known.name((process, function)).ok()
+    }
+
+    /// What the process that has a number now has said that its function is called.
+    pub fn said(&self, pid: u32, function: u64) -> Option<Arc<Name>> {
+        self.name(self.known.process(pid)?, function)
     }
 
     /// What was lost so far.
@@ -208,7 +209,7 @@ impl Kernels {
     }
 
     fn name_for(&mut self, key: &LaunchKey) -> Arc<Name> {
-        let handle = match self.known.name((key.pid, key.function)) {
+        let handle = match self.known.name((key.process, key.function)) {
             Ok(name) => return name,
             Err(handle) => handle,
         };
@@ -222,10 +223,10 @@ impl Kernels {
     }
 
     /// What does not fit is launched again, or counted again.
-    fn wait_for(&mut self, (pid, function): Function) {
+    fn wait_for(&mut self, (process, function): Function) {
         let waiting: usize = self.waiting.values().map(BTreeSet::len).sum();
         if waiting < MAX_WAITING {
-            self.waiting.entry(pid).or_default().insert(function);
+            self.waiting.entry(process).or_default().insert(function);
         }
     }
 }

@@ -1,54 +1,129 @@
-//! The thread that keeps up with the node's processes: finds files, has them probed, and takes what
-//! the kernel programs say of functions.
+//! The threads that keep up with the node's processes.
 //!
-//! It opens files of tenants, and may wait for a slow file system. Collections only take what it has
-//! found out; the lock between them is never held during that.
+//! One listens: to the kernel, which tells of files as they are mapped, and to the kernel programs,
+//! which tell of functions. It opens nothing and waits for nobody, so that the rings in which both
+//! are told do not run over. The other, the [`scout`], is told by it what to look at; it reads
+//! processes' files, and may wait for a slow file system. Collections only take what it has found
+//! out; no lock is held while it reads files.
+
+mod ends;
+mod requests;
+mod scout;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashSet},
     io,
-    os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd, RawFd},
-    path::Path,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    os::fd::{AsRawFd, FromRawFd as _, OwnedFd, RawFd},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 
 use anyhow::Context as _;
 use aya::maps::{Map, MapData, RingBuf};
-use tracing::{info, warn};
+use tracing::warn;
 
+use self::{requests::Requests, scout::Scout};
 use super::{
-    discovery::{Coverage, Discovery, FileKey, Look},
-    kernels::Kernels,
+    discovery::{Coverage, Events, FileKey, Names},
+    functions::Chosen,
+    kernels::{Kernels, Registered},
+    overhead::Overhead,
     probes::Probes,
 };
 use crate::loader::Loaded;
 
-/// How often all processes are looked at.
-const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+/// How often the kernel's rings are read. What a process calls between mapping a library that nobody
+/// has mapped before and then is not seen, so it is short; nobody is woken more often for it, however
+/// many programs start.
+const LISTEN_INTERVAL: Duration = Duration::from_millis(100);
 
-/// What the thread and the collections share.
+/// How often CPUs are looked for that were switched on or off.
+const CPU_INTERVAL: Duration = Duration::from_secs(1);
+
+/// What the threads and the collections share.
 pub(super) struct Shared {
     pub(super) loaded: Mutex<Loaded>,
-    pub(super) kernels: Mutex<Kernels>,
+    pub(super) kernels: Arc<Mutex<Kernels>>,
+    /// What processes have registered.
+    registered: Arc<Registered>,
     /// Processes that use CUDA, and how much of it is seen.
     pub(super) coverage: Mutex<BTreeMap<u32, Coverage>>,
+    /// The same processes: everything that they map is of interest.
+    followed: Mutex<HashSet<u32>>,
+    requests: Requests,
+    missed: Missed,
+    pub(super) overhead: Mutex<Overhead>,
 }
 
-/// The thread, until it is dropped.
+/// Processes whose calls were not seen.
+#[derive(Debug, Default)]
+struct Missed {
+    ended_unprobed: AtomicU64,
+    probed_late: AtomicU64,
+    mappings_lost: AtomicU64,
+}
+
+impl Shared {
+    pub(super) fn new(
+        loaded: Loaded,
+        kernels: Arc<Mutex<Kernels>>,
+        registered: Registered,
+        overhead: Overhead,
+    ) -> Self {
+        Self {
+            loaded: Mutex::new(loaded),
+            kernels,
+            registered: Arc::new(registered),
+            coverage: Mutex::default(),
+            followed: Mutex::default(),
+            requests: Requests::default(),
+            missed: Missed::default(),
+            overhead: Mutex::new(overhead),
+        }
+    }
+
+    /// Has names looked for that launches wait for.
+    pub(super) fn find_names(&self) {
+        self.requests.add(|work| work.names = true);
+    }
+
+    /// Has the returns of leaves attached or detached.
+    pub(super) fn follow_budget(&self) {
+        self.requests.add(|work| work.returns = true);
+    }
+
+    /// What was not seen, by reason.
+    pub(super) fn missed(&self) -> [(&'static str, u64); 3] {
+        let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        [
+            ("ended_unprobed", of(&self.missed.ended_unprobed)),
+            ("probed_late", of(&self.missed.probed_late)),
+            ("mappings_lost", of(&self.missed.mappings_lost)),
+        ]
+    }
+}
+
+/// The threads, until this is dropped.
 pub(super) struct Watcher {
     stop: OwnedFd,
-    _thread: JoinHandle<()>,
+    shared: Arc<Shared>,
+    _threads: [JoinHandle<()>; 2],
 }
 
 impl Watcher {
+    /// Begins to look for files of these names, and to attach to the functions that are chosen.
     pub(super) fn start(
-        shared: Arc<Shared>,
+        shared: &Arc<Shared>,
         probes: Probes<FileKey>,
-        names: MapData,
+        told: MapData,
+        names: Names,
+        chosen: Chosen,
     ) -> anyhow::Result<Self> {
-        let ring = RingBuf::try_from(Map::RingBuf(names)).context("map NAMES")?;
+        let ring = RingBuf::try_from(Map::RingBuf(told)).context("map NAMES")?;
         // SAFETY: the call has no preconditions; the descriptor it gives is nobody else's.
         let stop = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC) };
         if stop < 0 {
@@ -57,18 +132,31 @@ impl Watcher {
         // SAFETY: as above.
         let stop = unsafe { OwnedFd::from_raw_fd(stop) };
         let stopped = stop.try_clone().context("copy a descriptor")?;
-        let mut thread = Thread {
-            shared,
-            probes,
-            discovery: Discovery::new(Path::new("/proc")),
+        let events = Events::open(names.clone());
+        let events = events.inspect_err(|error| {
+            warn!(
+                "the kernel does not tell of files that are mapped, so all processes are looked at \
+                 every second, and what lives shorter may be missed: {error}"
+            );
+        });
+        let scout = Scout::new(Arc::clone(shared), probes, names, chosen, events.is_ok());
+        let mut listener = Listener {
+            shared: Arc::clone(shared),
+            ring,
+            events: events.ok(),
         };
-        let thread = thread::Builder::new()
+        let listening = thread::Builder::new()
             .name("cuda".into())
-            .spawn(move || thread.run(ring, &stopped))
-            .context("start the thread that finds CUDA's libraries")?;
+            .spawn(move || listener.run(&stopped))
+            .context("start the thread that hears of CUDA's libraries")?;
+        let scouting = thread::Builder::new()
+            .name("cuda-scout".into())
+            .spawn(move || scout.run())
+            .context("start the thread that looks for CUDA's libraries")?;
         Ok(Self {
             stop,
-            _thread: thread,
+            shared: Arc::clone(shared),
+            _threads: [listening, scouting],
         })
     }
 }
@@ -79,85 +167,100 @@ impl Drop for Watcher {
         // SAFETY: writes the 8 bytes that an event descriptor takes. It fails only where the
         // thread would have been told already.
         unsafe { libc::write(self.stop.as_raw_fd(), (&raw const one).cast(), 8) };
+        self.shared.requests.add(|work| work.stop = true);
     }
 }
 
-struct Thread {
+struct Listener {
     shared: Arc<Shared>,
-    probes: Probes<FileKey>,
-    discovery: Discovery,
+    ring: RingBuf<MapData>,
+    events: Option<Events>,
 }
 
-impl Thread {
-    fn run(&mut self, mut ring: RingBuf<MapData>, stop: &OwnedFd) {
-        let mut due = Instant::now();
+impl Listener {
+    fn run(&mut self, stop: &OwnedFd) {
+        let (mut due, mut cpus_due) = (Instant::now(), Instant::now() + CPU_INTERVAL);
         loop {
-            if due <= Instant::now() {
-                due = Instant::now() + LOOK_INTERVAL;
-                let look = self.discovery.look();
-                self.apply(look);
-            }
             let left = due.saturating_duration_since(Instant::now());
-            let (names, stopped) = readable(ring.as_raw_fd(), stop.as_raw_fd(), left);
+            // Without events, nothing is due.
+            let patience = self.events.as_ref().map(|_| left);
+            let events = self.events.as_ref().map_or(-1, AsRawFd::as_raw_fd);
+            let fds = [stop.as_raw_fd(), self.ring.as_raw_fd(), events];
+            let [stopped, told, full] = readable(fds, patience);
             if stopped {
                 return;
             }
-            let mut kernels = lock(&self.shared.kernels);
-            while names && let Some(record) = ring.next() {
-                kernels.received(&record);
+            if told {
+                self.hear_names();
             }
-            let mut search = kernels.begin_search();
-            drop(kernels);
-            // Nobody waits for the files that it reads.
-            search.run(|pid, function| lock(&self.shared.kernels).name(pid, function));
-            lock(&self.shared.kernels).end_search(search);
+            let now = Instant::now();
+            if full || now >= due {
+                due = now + LISTEN_INTERVAL;
+                self.hear_events();
+            }
+            if now >= cpus_due {
+                cpus_due = now + CPU_INTERVAL;
+                self.follow_cpus();
+            }
         }
     }
 
-    fn apply(&mut self, look: Look) {
-        for key in look.gone {
-            self.probes.detach(&key);
+    fn hear_names(&mut self) {
+        let mut kernels = lock(&self.shared.kernels);
+        while let Some(record) = self.ring.next() {
+            kernels.received(&record);
         }
-        for found in look.found {
-            let mut loaded = lock(&self.shared.loaded);
-            let attached = self
-                .probes
-                .attach(&mut loaded, found.key, &found.file, &found.points);
-            drop(loaded);
-            match &attached {
-                Ok(()) => info!(
-                    file = found.path,
-                    functions = found.points.len(),
-                    "calls into CUDA are counted"
-                ),
-                Err(error) => warn!(
-                    file = found.path,
-                    "calls into CUDA are not counted: {error:#}"
-                ),
+        let waiting = kernels.is_waiting();
+        drop(kernels);
+        if waiting {
+            self.shared.find_names();
+        }
+    }
+
+    fn hear_events(&mut self) {
+        let Some(events) = &mut self.events else {
+            return;
+        };
+        let news = events.take(&lock(&self.shared.followed));
+        if news.named.is_empty() && news.changed.is_empty() && news.lost == 0 {
+            return;
+        }
+        let mut lost = news.lost;
+        self.shared.requests.add(|work| lost += work.tell(news));
+        let counter = &self.shared.missed.mappings_lost;
+        counter.fetch_add(lost, Ordering::Relaxed);
+    }
+
+    fn follow_cpus(&mut self) {
+        let Some(events) = &mut self.events else {
+            return;
+        };
+        match events.follow_cpus() {
+            Ok(false) => {}
+            Ok(true) => self.shared.requests.add(|work| work.all = true),
+            Err(error) => {
+                warn!("what is mapped on some CPU is found late: {error}");
+                self.shared.requests.add(|work| work.all = true);
             }
-            let outcome = attached.map_err(|error| format!("{error:#}"));
-            self.discovery.probed(found.key, outcome);
         }
-        for (pid, why) in look.unreadable {
-            warn!(pid, "its calls into CUDA are not counted: {why}");
-        }
-        *lock(&self.shared.coverage) = self.discovery.processes().collect();
     }
 }
 
-/// Whether descriptors have something to read; waits for it for some time.
-fn readable(first: RawFd, second: RawFd, patience: Duration) -> (bool, bool) {
-    let waiting = |fd| libc::pollfd {
+/// Which descriptors have something to read; waits for it for some time, or without end.
+fn readable(fds: [RawFd; 3], patience: Option<Duration>) -> [bool; 3] {
+    let mut fds = fds.map(|fd| libc::pollfd {
         fd,
         events: libc::POLLIN,
         revents: 0,
-    };
-    let mut fds = [waiting(first), waiting(second)];
-    let milliseconds = i32::try_from(patience.as_millis()).unwrap_or(i32::MAX);
-    // SAFETY: the array outlives the call. A signal makes it return early, with nothing to read.
-    unsafe { libc::poll(fds.as_mut_ptr(), 2, milliseconds) };
-    let [first, second] = fds.map(|fd| fd.revents & libc::POLLIN != 0);
-    (first, second)
+    });
+    let milliseconds = patience.map_or(-1, |patience| {
+        // Rounded up: what is not due yet is waited for.
+        i32::try_from(patience.as_micros().div_ceil(1_000)).unwrap_or(i32::MAX)
+    });
+    // SAFETY: the array outlives the call. A signal makes it return early, with nothing to read. A
+    // negative descriptor is passed over.
+    unsafe { libc::poll(fds.as_mut_ptr(), 3, milliseconds) };
+    fds.map(|fd| fd.revents & libc::POLLIN != 0)
 }
 
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

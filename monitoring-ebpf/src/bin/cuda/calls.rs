@@ -1,6 +1,10 @@
 //! Counts and durations of calls, and their errors.
 
-use aya_ebpf::{bindings::BPF_NOEXIST, btf_maps::PerCpuHashMap, macros::btf_map};
+use aya_ebpf::{
+    bindings::{BPF_F_NO_PREALLOC, BPF_NOEXIST},
+    btf_maps::PerCpuHashMap,
+    macros::btf_map,
+};
 use monitoring_common::{
     cuda::{
         CallKey, Calls, ErrorKey, Hook, MAX_CALL_PAIRS, MAX_ERRORS,
@@ -10,11 +14,14 @@ use monitoring_common::{
 };
 use monitoring_ebpf::{atomic, lost::lost};
 
+/// Allocated when needed: with 128 CPUs, all of it would be 65 MB.
 #[btf_map]
-static CALLS: PerCpuHashMap<CallKey, Calls, MAX_CALL_PAIRS> = PerCpuHashMap::new();
+static CALLS: PerCpuHashMap<CallKey, Calls, MAX_CALL_PAIRS, { BPF_F_NO_PREALLOC as usize }> =
+    PerCpuHashMap::new();
 
 #[btf_map]
-static ERRORS: PerCpuHashMap<ErrorKey, u64, MAX_ERRORS> = PerCpuHashMap::new();
+static ERRORS: PerCpuHashMap<ErrorKey, u64, MAX_ERRORS, { BPF_F_NO_PREALLOC as usize }> =
+    PerCpuHashMap::new();
 
 static NO_CALLS: Calls = Calls::EMPTY;
 

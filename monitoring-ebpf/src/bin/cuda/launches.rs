@@ -10,7 +10,7 @@ use aya_ebpf::{
 };
 use monitoring_common::cuda::{
     Address, Hook, LaunchKey, MAX_LAUNCHED, MAX_REGISTERED, NAME_BYTES, Named, NamedText,
-    RING_BYTES, Thread,
+    ProcessId, RING_BYTES, Thread,
     kind::LAUNCH_EX,
     lost::{DETAILS_FULL, LAUNCHED_FULL},
 };
@@ -20,14 +20,15 @@ use monitoring_ebpf::{
     task_storage::{Task, TaskStorage},
 };
 
-use crate::{contexts::address, memory::sums_of, now_ns, pid, registers::user_word, windows};
+use crate::{contexts::address, memory::sums_of, now_ns, registers::user_word, windows};
 
 /// Where a stream lies in `cudaLaunchConfig_t` and in `CUlaunchConfig`: behind two dimensions of 12
 /// bytes and a size, in both. NVIDIA keeps the layout of public structures.
 const STREAM_IN_CONFIG: u64 = 32;
 
 #[btf_map]
-static LAUNCHED: PerCpuHashMap<LaunchKey, u64, MAX_LAUNCHED> = PerCpuHashMap::new();
+static LAUNCHED: PerCpuHashMap<LaunchKey, u64, MAX_LAUNCHED, { BPF_F_NO_PREALLOC as usize }> =
+    PerCpuHashMap::new();
 
 /// Marks, in `REGISTERED`, that the rest is another handle of the function, and not where its name
 /// lies. No process has an address with this bit.
@@ -60,18 +61,19 @@ pub(crate) fn entered(hook: Hook, thread: &Thread) {
     } else {
         stream
     };
-    windows::launched(stream, now_ns());
+    windows::launched(thread.process, stream, now_ns());
     let key = LaunchKey {
         function,
-        pid: pid(),
+        process: thread.process,
         agent: thread.agent,
         device: thread.device,
+        padding: 0,
     };
     let mut count = LAUNCHED.get_ptr_mut(key);
     if count.is_none() {
         // If another thread was first, that one sends the name.
         if LAUNCHED.insert(key, 0, BPF_NOEXIST.into()).is_ok() {
-            send_known(function);
+            send_known(thread.process, function);
         }
         count = LAUNCHED.get_ptr_mut(key);
     }
@@ -84,7 +86,7 @@ pub(crate) fn entered(hook: Hook, thread: &Thread) {
 /// A graph that was launched.
 #[inline(always)]
 pub(crate) fn graph(thread: &Thread) {
-    windows::launched(thread.arguments[1], thread.entered_ns);
+    windows::launched(thread.process, thread.arguments[1], thread.entered_ns);
     if let Some(sums) = sums_of(thread) {
         // SAFETY: the pointer is to a map's value; only an address is taken.
         atomic::add(unsafe { &raw mut (*sums).graphs }, 1);
@@ -93,8 +95,11 @@ pub(crate) fn graph(thread: &Thread) {
 
 /// A function that tells its name, which is part of the program and stays where it is.
 #[inline(always)]
-pub(crate) fn register(function: u64, name: u64) {
-    if REGISTERED.insert(address(function), name, 0).is_err() {
+pub(crate) fn register(thread: &Thread, function: u64, name: u64) {
+    if REGISTERED
+        .insert(address(thread, function), name, 0)
+        .is_err()
+    {
         lost(DETAILS_FULL);
     }
 }
@@ -104,7 +109,7 @@ pub(crate) fn register(function: u64, name: u64) {
 #[inline(always)]
 pub(crate) fn got(thread: &Thread) {
     if let Some(handle) = user_word(thread.arguments[0]) {
-        send(handle, 0, thread.arguments[1]);
+        send(thread.process, handle, 0, thread.arguments[1]);
     }
 }
 
@@ -118,25 +123,28 @@ pub(crate) fn aliased(thread: &Thread) {
         return;
     };
     let same_as = other | SAME_AS;
-    if handle == other || registered(handle) == Some(same_as) {
+    if handle == other || registered(thread.process, handle) == Some(same_as) {
         return;
     }
-    if REGISTERED.insert(address(handle), same_as, 0).is_err() {
+    if REGISTERED
+        .insert(address(thread, handle), same_as, 0)
+        .is_err()
+    {
         lost(DETAILS_FULL);
         return;
     }
     // It may have been launched before, when nobody knew what it is.
-    send_known(handle);
+    send_known(thread.process, handle);
 }
 
 /// Sends what is known of a function. Where that is nothing, the agent finds out itself what the
 /// function is.
 #[inline(never)]
-fn send_known(function: u64) {
+fn send_known(process: ProcessId, function: u64) {
     let mut other = function;
     let mut name = 0;
     for _ in 0..MAX_HANDLES {
-        match registered(other) {
+        match registered(process, other) {
             Some(known) if known & SAME_AS != 0 => other = known & !SAME_AS,
             known => {
                 name = known.unwrap_or(0);
@@ -145,13 +153,16 @@ fn send_known(function: u64) {
         }
     }
     let same_as = if other == function { 0 } else { other };
-    send(function, same_as, name);
+    send(process, function, same_as, name);
 }
 
 /// What a function has said of itself.
 #[inline(always)]
-fn registered(function: u64) -> Option<u64> {
-    let known = REGISTERED.get_ptr(address(function));
+fn registered(process: ProcessId, function: u64) -> Option<u64> {
+    let known = REGISTERED.get_ptr(Address {
+        value: function,
+        process,
+    });
     // SAFETY: what a program has found stays readable while it runs.
     known.map(|known| unsafe { *known })
 }
@@ -159,16 +170,16 @@ fn registered(function: u64) -> Option<u64> {
 /// Sends a function's name, or if that is unknown or cannot be read just now, whose name it has.
 #[inline(never)]
 #[allow(clippy::cast_possible_truncation, reason = "BPF has 64 bits")]
-fn send(function: u64, same_as: u64, name: u64) {
+fn send(process: ProcessId, function: u64, same_as: u64, name: u64) {
     let Some(text) = NAME.get_or_create(Task::current()) else {
         lost(DETAILS_FULL);
         return;
     };
     text.head.function = function;
     text.head.same_as = same_as;
-    text.head.pid = pid();
+    text.head.process = process;
     text.head.length = 0;
-    text.head.padding = 0;
+    text.head.padding = [0; 3];
     if name != 0 {
         // SAFETY: the helper checks the address, and writes no more than it is told.
         let read = unsafe {

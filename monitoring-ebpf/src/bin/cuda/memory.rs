@@ -1,20 +1,20 @@
-//! Copies, and device memory that is allocated and freed.
+//! Device memory that is allocated and freed.
 
 use aya_ebpf::{
     bindings::{BPF_F_NO_PREALLOC, BPF_NOEXIST},
-    btf_maps::{HashMap, PerCpuArray},
+    btf_maps::{HashMap, LruHashMap, PerCpuArray},
     macros::btf_map,
 };
 use monitoring_common::{
     agents::MAX_AGENTS,
     cuda::{
-        Address, Allocation, Held, HolderKey, Hook, MAX_ALLOCATIONS, MAX_HOLDERS, NO_ARGUMENT,
-        Sums, Thread, direction, lost::ALLOCATIONS_FULL,
+        Address, Allocation, Held, HolderKey, Hook, MAX_ALLOCATIONS, MAX_FREED, MAX_HOLDERS,
+        NO_ARGUMENT, ProcessId, Sums, Thread, lost::ALLOCATIONS_FULL, space,
     },
 };
 use monitoring_ebpf::{atomic, lost::lost};
 
-use crate::{contexts::address, now_ns, pid, registers::user_word};
+use crate::{contexts, now_ns, registers::user_word};
 
 /// By agent.
 #[btf_map]
@@ -25,36 +25,12 @@ static SUMS: PerCpuArray<Sums, MAX_AGENTS> = PerCpuArray::new();
 static ALLOCATIONS: HashMap<Address, Allocation, MAX_ALLOCATIONS, { BPF_F_NO_PREALLOC as usize }> =
     HashMap::new();
 
+/// What was freed last.
 #[btf_map]
-static HELD: HashMap<HolderKey, Held, MAX_HOLDERS> = HashMap::new();
+static FREED: LruHashMap<Address, u8, MAX_FREED> = LruHashMap::new();
 
-/// Arguments: bytes, or bytes a row; rows; direction.
-#[inline(always)]
-pub(crate) fn copied(hook: Hook, thread: &Thread) {
-    let Some(sums) = sums_of(thread) else {
-        return;
-    };
-    let [bytes, rows, given, _] = thread.arguments;
-    let bytes = if hook.argument(1) == NO_ARGUMENT {
-        bytes
-    } else {
-        bytes.wrapping_mul(rows)
-    };
-    let direction = if hook.argument(2) == NO_ARGUMENT {
-        hook.direction().into()
-    } else {
-        given & 0xffff_ffff
-    };
-    // A number that is no direction is the caller's mistake, which the library has let pass.
-    let direction = usize::try_from(direction).unwrap_or(usize::MAX);
-    let direction = direction.min(direction::UNKNOWN.into());
-    // SAFETY: the pointer is to a map's value; only an address is taken, and it is within.
-    unsafe {
-        if let Some(sum) = (*sums).copied_bytes.get_mut(direction) {
-            atomic::add(sum, bytes);
-        }
-    }
-}
+#[btf_map]
+static HELD: HashMap<HolderKey, Held, MAX_HOLDERS, { BPF_F_NO_PREALLOC as usize }> = HashMap::new();
 
 /// Arguments: where the pointer was put; bytes, or where the bytes of a row were put, and rows.
 #[inline(always)]
@@ -71,7 +47,7 @@ pub(crate) fn allocated(hook: Hook, thread: &Thread) {
     let Some(sums) = sums_of(thread) else {
         return;
     };
-    // SAFETY: as in `copied`.
+    // SAFETY: the pointer is to a map's value; only an address is taken.
     atomic::add(unsafe { &raw mut (*sums).allocated_bytes }, bytes);
     let allocation = Allocation {
         bytes,
@@ -80,11 +56,14 @@ pub(crate) fn allocated(hook: Hook, thread: &Thread) {
         agent: thread.agent,
         padding: 0,
     };
-    let Some(held) = held_by(holder(&allocation)) else {
+    let Some(held) = held_by(holder(thread.process, &allocation)) else {
         lost(ALLOCATIONS_FULL);
         return;
     };
-    if ALLOCATIONS.insert(address(pointer), allocation, 0).is_err() {
+    if ALLOCATIONS
+        .insert(address(hook, thread, pointer), allocation, 0)
+        .is_err()
+    {
         lost(ALLOCATIONS_FULL);
         return;
     }
@@ -94,31 +73,58 @@ pub(crate) fn allocated(hook: Hook, thread: &Thread) {
 
 /// Argument: the pointer. Freeing nothing is allowed, and nothing.
 #[inline(always)]
-pub(crate) fn freed(thread: &Thread) {
+pub(crate) fn freed(hook: Hook, thread: &Thread) {
     let pointer = thread.arguments[0];
     if pointer == 0 {
         return;
     }
-    let Some(sums) = sums_of(thread) else {
-        return;
-    };
-    let key = address(pointer);
+    let key = address(hook, thread, pointer);
     let found = ALLOCATIONS.get_ptr_mut(key);
     // SAFETY: what a program has found stays readable while it runs.
     let allocation = found.map(|found| unsafe { *found });
     // Whoever removes the entry has freed it; another thread may have been faster.
     let removed = ALLOCATIONS.remove(key).is_ok();
     let Some(allocation) = allocation.filter(|_| removed) else {
-        // SAFETY: as in `copied`.
-        atomic::add(unsafe { &raw mut (*sums).unknown_frees }, 1);
+        unexpected(key, thread);
         return;
     };
-    // SAFETY: as in `copied`.
-    atomic::add(unsafe { &raw mut (*sums).freed_bytes }, allocation.bytes);
-    if let Some(held) = HELD.get_ptr_mut(holder(&allocation)) {
-        // SAFETY: as in `copied`.
+    // The least used makes room, so that it cannot be full.
+    let _ = FREED.insert(key, 1, 0);
+    if let Some(sums) = sums_of(thread) {
+        // SAFETY: as in `allocated`.
+        atomic::add(unsafe { &raw mut (*sums).freed_bytes }, allocation.bytes);
+    }
+    if let Some(held) = HELD.get_ptr_mut(holder(thread.process, &allocation)) {
+        // SAFETY: as in `allocated`.
         atomic::add(unsafe { &raw mut (*held).freed_bytes }, allocation.bytes);
     }
+}
+
+/// A free that the library refused. Argument: the pointer.
+#[inline(always)]
+pub(crate) fn not_freed(hook: Hook, thread: &Thread) {
+    let key = address(hook, thread, thread.arguments[0]);
+    // What is in use was refused for another reason.
+    if key.value != 0 && ALLOCATIONS.get_ptr(key).is_none() {
+        unexpected(key, thread);
+    }
+}
+
+/// A free of what is not in use.
+#[inline(always)]
+fn unexpected(key: Address, thread: &Thread) {
+    let Some(sums) = sums_of(thread) else {
+        return;
+    };
+    // SAFETY: as in `allocated`.
+    let count = unsafe {
+        if FREED.get_ptr(key).is_some() {
+            &raw mut (*sums).double_frees
+        } else {
+            &raw mut (*sums).unknown_frees
+        }
+    };
+    atomic::add(count, 1);
 }
 
 /// What the thread's agent has done on this CPU.
@@ -128,12 +134,21 @@ pub(crate) fn sums_of(thread: &Thread) -> Option<*mut Sums> {
 }
 
 #[inline(always)]
-fn holder(allocation: &Allocation) -> HolderKey {
+fn holder(process: ProcessId, allocation: &Allocation) -> HolderKey {
     HolderKey {
-        pid: pid(),
+        process,
         agent: allocation.agent,
         device: allocation.device,
+        padding: 0,
     }
+}
+
+/// What is allocated or freed. Handles of physical memory are kept apart from pointers by a bit that
+/// no address of a process has.
+#[inline(always)]
+fn address(hook: Hook, thread: &Thread, pointer: u64) -> Address {
+    let handle = hook.variant() == space::HANDLE;
+    contexts::address(thread, pointer | u64::from(handle) << 63)
 }
 
 #[inline(always)]

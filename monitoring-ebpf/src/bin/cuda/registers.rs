@@ -46,6 +46,38 @@ impl Registers {
         unsafe { (*self.0).sp }
     }
 
+    /// Where the thread goes on: at an entry the function itself, at a return its caller.
+    #[cfg(bpf_target_arch = "x86_64")]
+    #[inline(always)]
+    pub(crate) fn instruction(self) -> u64 {
+        // SAFETY: the context is valid while the program runs.
+        unsafe { (*self.0).rip }
+    }
+
+    #[cfg(not(bpf_target_arch = "x86_64"))]
+    #[inline(always)]
+    pub(crate) fn instruction(self) -> u64 {
+        // SAFETY: the context is valid while the program runs.
+        unsafe { (*self.0).pc }
+    }
+
+    /// What the function has returned, as far as CUDA's do: 32 bits.
+    #[cfg(bpf_target_arch = "x86_64")]
+    #[inline(always)]
+    #[allow(clippy::cast_possible_truncation, reason = "the low half is meant")]
+    pub(crate) fn result(self) -> u32 {
+        // SAFETY: the context is valid while the program runs.
+        unsafe { (*self.0).rax as u32 }
+    }
+
+    #[cfg(not(bpf_target_arch = "x86_64"))]
+    #[inline(always)]
+    #[allow(clippy::cast_possible_truncation, reason = "the low half is meant")]
+    pub(crate) fn result(self) -> u32 {
+        // SAFETY: the context is valid while the program runs.
+        unsafe { (*self.0).regs[0] as u32 }
+    }
+
     /// All registers that may hold arguments, in their order, and zeros. The copy is what makes it
     /// possible to take one by a number that only the program's run knows.
     #[cfg(bpf_target_arch = "x86_64")]
@@ -99,4 +131,16 @@ pub(crate) fn user_word(address: u64) -> Option<u64> {
         lost(UNREADABLE);
     }
     word.ok()
+}
+
+/// Half a word of the process's memory. What cannot be read is counted.
+#[inline(always)]
+#[allow(clippy::cast_possible_truncation, reason = "BPF has 64 bits")]
+pub(crate) fn user_half(address: u64) -> Option<u32> {
+    // SAFETY: as in `user_word`.
+    let half = unsafe { bpf_probe_read_user(address as usize as *const u32) };
+    if half.is_err() {
+        lost(UNREADABLE);
+    }
+    half.ok()
 }

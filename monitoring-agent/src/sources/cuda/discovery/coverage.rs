@@ -18,6 +18,11 @@ impl Coverage {
     /// The values of the label `state`.
     pub const STATES: [&str; 4] = ["attached", "static", "stripped", "unreadable"];
 
+    /// Whether something of it is not seen that would be.
+    pub fn is_unreadable(&self) -> bool {
+        matches!(self, Self::Unreadable(_))
+    }
+
     /// Its value of the label `state`.
     pub fn state(&self) -> &'static str {
         let place = match self {

@@ -11,11 +11,17 @@ use std::{
 
 use super::{
     Found, GRACE, Look,
+    events::MappedFile,
     mappings::Mapping,
     opening::{self, FileKey, Opened, Stamp},
-    patience::Patience,
 };
-use crate::sources::cuda::attach_points::{Content, content};
+use crate::{
+    clock,
+    sources::cuda::{
+        attach_points::{Content, content},
+        patience::Patience,
+    },
+};
 
 /// Longest wait for one file: more than a disk that is busy takes, and short enough that a server
 /// that hangs is a nuisance only.
@@ -31,10 +37,19 @@ const TRY_AGAIN: Duration = Duration::from_mins(5);
 /// few looks and few threads.
 const SHUN: Duration = Duration::from_mins(1);
 
+/// Most files that are kept open to be probed, so that tenants with a copy each do not use up the
+/// agent's descriptors: a node has some ten.
+pub(super) const MAX_PROBED: usize = 256;
+
+/// Most files that are remembered: those of fifty processes, if they had none in common.
+const MAX_KNOWN: usize = 16_384;
+
 /// What is known of a file.
 #[derive(Debug)]
 struct Known {
     stamp: Stamp,
+    /// How it was mapped when it was opened. As long as it is open, nothing else is mapped so.
+    mapped: MappedFile,
     overlaid: bool,
     path: String,
     content: Result<Content, String>,
@@ -45,8 +60,8 @@ struct Known {
     probed: Option<Arc<File>>,
     /// Whether the caller has been given it.
     delivered: bool,
-    /// How probing it went.
-    outcome: Option<Result<(), String>>,
+    /// How probing it went; since when it is probed, on the monotonic clock.
+    outcome: Option<Result<u64, String>>,
     unused_since: Option<Instant>,
 }
 
@@ -57,6 +72,8 @@ pub(super) struct Files {
     known: HashMap<FileKey, Known>,
     /// By what the same file has in common through several overlays.
     beneath: HashMap<Stamp, FileKey>,
+    /// By how files are mapped: those that are open, and those that processes use now.
+    mapped: HashMap<MappedFile, FileKey>,
     /// Devices that did not answer, and when.
     silent: HashMap<libc::dev_t, Instant>,
 }
@@ -67,6 +84,7 @@ impl Files {
             patience: Patience::new(PATIENCE),
             known: HashMap::new(),
             beneath: HashMap::new(),
+            mapped: HashMap::new(),
             silent: HashMap::new(),
         }
     }
@@ -99,8 +117,12 @@ impl Files {
             known.probed.is_some() || known.stamp.same(&stamp, known.overlaid || overlaid)
         };
         if !self.known.get(&key).is_some_and(current) {
+            if self.known.len() >= MAX_KNOWN {
+                return Err("more files than are remembered".to_owned());
+            }
             let known = Known {
                 stamp,
+                mapped: mapping.file(),
                 overlaid,
                 path,
                 content: self.read(&file),
@@ -133,10 +155,35 @@ impl Files {
     }
 
     /// Has a file probed from now on.
-    pub(super) fn probe(&mut self, key: FileKey, file: &Arc<File>) {
-        if let Some(known) = self.known.get_mut(&key) {
-            known.probed.get_or_insert_with(|| Arc::clone(file));
+    pub(super) fn probe(&mut self, key: FileKey, file: &Arc<File>) -> Result<(), String> {
+        let open = self.known.values().filter(|known| known.probed.is_some());
+        let is_full = open.count() >= MAX_PROBED;
+        if let Some(known) = self.known.get_mut(&key)
+            && known.probed.is_none()
+        {
+            if is_full {
+                return Err("more files than are probed".to_owned());
+            }
+            known.probed = Some(Arc::clone(file));
         }
+        Ok(())
+    }
+
+    /// Which file is mapped so, if it is known.
+    pub(super) fn mapped(&self, file: MappedFile) -> Option<FileKey> {
+        self.mapped.get(&file).copied()
+    }
+
+    /// Whether every call into a file was seen since that time on the monotonic clock.
+    pub(super) fn seen_since(&self, key: FileKey, at_ns: u64) -> bool {
+        self.known.get(&key).is_some_and(|known| {
+            let nothing = |content: &Content| content.points.is_empty();
+            let since = known
+                .outcome
+                .as_ref()
+                .and_then(|outcome| outcome.as_ref().ok());
+            known.content.as_ref().is_ok_and(nothing) || since.is_some_and(|since| *since <= at_ns)
+        })
     }
 
     /// What is in a file.
@@ -147,7 +194,7 @@ impl Files {
     /// Notes how probing a file went.
     pub(super) fn probed(&mut self, key: FileKey, outcome: Result<(), String>) {
         if let Some(known) = self.known.get_mut(&key) {
-            known.outcome = Some(outcome);
+            known.outcome = Some(outcome.map(|()| clock::monotonic_ns()));
         }
     }
 
@@ -158,7 +205,7 @@ impl Files {
             (Err(reason), _) | (_, Some(Err(reason))) => reason.as_str(),
             (Ok(content), _) if content.points.is_empty() => "none of CUDA's functions are in it",
             (Ok(_), None) => super::NOT_YET,
-            (Ok(_), Some(Ok(()))) => return None,
+            (Ok(_), Some(Ok(_))) => return None,
         };
         Some(format!("{}: {reason}", known.path))
     }
@@ -202,26 +249,66 @@ impl Files {
         }
     }
 
-    /// Gives out what is new, and forgets what nobody has used for some time.
-    pub(super) fn settle(&mut self, now: Instant, used: &HashSet<FileKey>, look: &mut Look) {
-        self.known.retain(|key, known| {
+    /// Gives out what is new, and forgets what nobody has used for some time, if all processes have
+    /// been looked at: a child has what its parent had, and nothing tells of it.
+    pub(super) fn settle<'a>(
+        &mut self,
+        now: Instant,
+        mapped: impl Iterator<Item = &'a (MappedFile, FileKey)>,
+        all: bool,
+        look: &mut Look,
+    ) {
+        let mapped: Vec<_> = mapped.copied().collect();
+        let used: HashSet<FileKey> = mapped.iter().map(|(_, key)| *key).collect();
+        self.mapped = mapped.into_iter().collect();
+        for (key, known) in &mut self.known {
             if used.contains(key) {
                 known.unused_since = None;
-            } else if now.duration_since(*known.unused_since.get_or_insert(now)) >= GRACE {
-                if known.delivered {
-                    look.gone.push(*key);
-                }
+            } else {
+                known.unused_since.get_or_insert(now);
+            }
+        }
+        self.make_room(look);
+        self.known.retain(|key, known| {
+            let unused = known.unused_since.map(|since| now.duration_since(since));
+            if all && unused.is_some_and(|time| time >= GRACE) {
+                look.gone.extend(known.delivered.then_some(*key));
                 return false;
             }
             known.deliver(*key, look);
             true
         });
         let known = &self.known;
+        self.mapped.retain(|_, key| known.contains_key(key));
+        let open = known.iter().filter(|(_, known)| known.probed.is_some());
+        self.mapped
+            .extend(open.map(|(key, known)| (known.mapped, *key)));
         self.beneath.retain(|stamp, key| {
             known
                 .get(key)
                 .is_some_and(|known| known.stamp.beneath() == Some(*stamp))
         });
+    }
+
+    /// Forgets files at once that nobody uses, the longest unused first, where there are so many that
+    /// there is hardly room for others.
+    fn make_room(&mut self, look: &mut Look) {
+        let open = self.known.values().filter(|known| known.probed.is_some());
+        let few = open.count() <= MAX_PROBED / 2 && self.known.len() <= MAX_KNOWN / 2;
+        if few {
+            return;
+        }
+        let unused = self.known.iter();
+        let mut unused: Vec<(Instant, FileKey)> = unused
+            .filter_map(|(key, known)| Some((known.unused_since?, *key)))
+            .collect();
+        unused.sort_unstable();
+        for (_, key) in &unused[..unused.len().div_ceil(2)] {
+            let known = self.known.remove(key);
+            if known.is_some_and(|known| known.delivered) {
+                look.gone.push(*key);
+            }
+        }
     }
 }
 

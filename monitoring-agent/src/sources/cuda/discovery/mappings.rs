@@ -9,6 +9,8 @@ use std::{
     path::Path,
 };
 
+use super::events::MappedFile;
+
 /// Bytes read at a time; the kernel gives a page or so at most.
 const STEP_BYTES: usize = 32 * 1024;
 
@@ -53,6 +55,14 @@ impl Mapping {
     /// The path without a remark that the file was deleted.
     pub(super) fn path_alone(&self) -> &[u8] {
         self.path.strip_suffix(DELETED).unwrap_or(&self.path)
+    }
+
+    /// The file, as the kernel tells of it when it is mapped.
+    pub(super) fn file(&self) -> MappedFile {
+        MappedFile {
+            device: self.device,
+            inode: self.inode,
+        }
     }
 
     /// The last part of the path.

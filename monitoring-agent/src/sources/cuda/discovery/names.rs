@@ -2,13 +2,18 @@
 
 use glob::Pattern;
 
-/// Names of files, as patterns.
+/// Names of the files that are looked for.
 #[derive(Clone, Debug)]
 pub struct Names {
-    /// Of CUDA's runtime library.
-    pub runtime: Vec<Pattern>,
-    /// Of the driver's.
-    pub driver: Vec<Pattern>,
+    globs: Vec<Glob>,
+}
+
+#[derive(Clone, Debug)]
+struct Glob {
+    /// What names begin with: compared first, because nearly no name does.
+    begin: Vec<u8>,
+    pattern: Pattern,
+    library: Library,
 }
 
 /// Which library a file is by its name.
@@ -16,33 +21,57 @@ pub struct Names {
 pub(super) enum Library {
     Runtime,
     Driver,
+    /// What it is, its functions say.
+    Named,
 }
 
 impl Default for Names {
     fn default() -> Self {
-        let patterns = |texts: &[&str]| {
-            let patterns = texts.iter().map(|text| Pattern::new(text));
-            patterns
-                .collect::<Result<_, _>>()
-                .expect("they are patterns")
-        };
+        let usual = [
+            ("libcudart.so*", Library::Runtime),
+            // This is how wheels rename the libraries that they bring along.
+            ("libcudart-*.so*", Library::Runtime),
+            ("libcuda.so*", Library::Driver),
+        ];
+        let globs = usual.map(|(text, library)| {
+            let pattern = Pattern::new(text).expect("it is a pattern");
+            Glob::new(pattern, library)
+        });
         Self {
-            // The second is how wheels rename the libraries that they bring along.
-            runtime: patterns(&["libcudart.so*", "libcudart-*.so*"]),
-            driver: patterns(&["libcuda.so*"]),
+            globs: globs.into(),
+        }
+    }
+}
+
+impl Glob {
+    fn new(pattern: Pattern, library: Library) -> Self {
+        let text = pattern.as_str();
+        let end = text.find(['*', '?', '[']).unwrap_or(text.len());
+        Self {
+            begin: text.as_bytes()[..end].to_owned(),
+            pattern,
+            library,
         }
     }
 }
 
 impl Names {
+    /// The usual names, and further ones.
+    pub fn with(further: &[Pattern]) -> Self {
+        let mut names = Self::default();
+        let further = further.iter().cloned();
+        names
+            .globs
+            .extend(further.map(|pattern| Glob::new(pattern, Library::Named)));
+        names
+    }
+
     pub(super) fn library(&self, file_name: &[u8]) -> Option<Library> {
-        let name = String::from_utf8_lossy(file_name);
-        let is_one = |patterns: &[Pattern]| patterns.iter().any(|each| each.matches(&name));
-        if is_one(&self.runtime) {
-            Some(Library::Runtime)
-        } else {
-            is_one(&self.driver).then_some(Library::Driver)
-        }
+        let is_one = |glob: &&Glob| {
+            file_name.starts_with(&glob.begin)
+                && glob.pattern.matches(&String::from_utf8_lossy(file_name))
+        };
+        self.globs.iter().find(is_one).map(|glob| glob.library)
     }
 }
 
@@ -62,5 +91,21 @@ mod tests {
         check(b"xlibcuda.so.1", None);
         check(b"", None);
         check(b"libcuda.so.\xff", Some(Library::Driver));
+    }
+
+    #[test]
+    fn further_names() {
+        let patterns = ["libtorch*.so", "[ab]?", "*", "libcuda.so.1"];
+        let patterns = patterns.map(|text| Pattern::new(text).unwrap());
+        let check = |further: &[Pattern], name: &[u8], want| {
+            assert_eq!(Names::with(further).library(name), want, "{further:?}");
+        };
+        check(&patterns[..1], b"libtorch_cuda.so", Some(Library::Named));
+        check(&patterns[..1], b"libtorch_cuda.so.1", None);
+        check(&patterns[1..2], b"b1", Some(Library::Named));
+        check(&patterns[1..2], b"c1", None);
+        check(&patterns[2..3], b"\xff", Some(Library::Named));
+        // The usual ones stay what they are.
+        check(&patterns[3..], b"libcuda.so.1", Some(Library::Driver));
     }
 }

@@ -60,6 +60,11 @@ impl Signature {
             }
     }
 
+    /// Whether it is the same process, and executes the same program.
+    pub(super) fn same_program(&self, other: &Self) -> bool {
+        (self.started_ticks, self.places) == (other.started_ticks, other.places)
+    }
+
     fn of_stat(stat: &[u8]) -> Option<Self> {
         // The name before it may hold anything, brackets included.
         let name_end = stat.iter().rposition(|byte| *byte == b')')?;

@@ -2,6 +2,7 @@
 
 mod made_up;
 mod real;
+mod told;
 
 use std::{fs, path::Path, process::Command};
 

@@ -6,6 +6,8 @@ use std::{
     sync::Arc,
 };
 
+use monitoring_common::cuda::{ProcessId, pid_of};
+
 use super::Name;
 
 /// Most functions that are remembered. A process that asks its driver for every function of a
@@ -20,11 +22,13 @@ pub const MAX_NAME_BYTES: usize = 32 << 20;
 const MAX_HANDLES: usize = 8;
 
 /// A process and what it calls the function by.
-pub(super) type Function = (u32, u64);
+pub(super) type Function = (ProcessId, u64);
 
 #[derive(Debug, Default)]
 pub(super) struct Known {
     functions: HashMap<Function, Entry>,
+    /// The last process of each number that something is known of.
+    processes: HashMap<u32, ProcessId>,
     /// By age, oldest first. One that is no more, or has another age, is left over.
     order: VecDeque<(Function, u64)>,
     next_age: u64,
@@ -58,6 +62,9 @@ impl Known {
     /// Remembers what a function is, in place of what was known of it.
     pub(super) fn insert(&mut self, function: Function, what: What) {
         self.bytes += what.bytes();
+        let (process, _) = function;
+        let last = self.processes.entry(pid_of(process)).or_default();
+        *last = process.max(*last);
         if let Some(entry) = self.functions.get_mut(&function) {
             self.bytes -= entry.what.bytes();
             entry.what = what;
@@ -91,23 +98,37 @@ impl Known {
     }
 
     /// The function's name; or else under which of its handles it would have to be found out.
-    pub(super) fn name(&self, (pid, function): Function) -> Result<Arc<Name>, Function> {
+    pub(super) fn name(&self, (process, function): Function) -> Result<Arc<Name>, Function> {
         let mut handle = function;
         for _ in 0..MAX_HANDLES {
-            match self.functions.get(&(pid, handle)).map(|entry| &entry.what) {
+            match self
+                .functions
+                .get(&(process, handle))
+                .map(|entry| &entry.what)
+            {
                 Some(What::Name(name)) => return Ok(Arc::clone(name)),
                 Some(What::SameAs(other)) => handle = *other,
                 None => break,
             }
         }
-        Err((pid, handle))
+        Err((process, handle))
+    }
+
+    /// The process of this number, if something is known of it.
+    pub(super) fn process(&self, pid: u32) -> Option<ProcessId> {
+        self.processes.get(&pid).copied()
     }
 
     /// Forgets processes that have ended.
-    pub(super) fn remove(&mut self, pids: &HashSet<u32>) {
+    pub(super) fn remove(&mut self, processes: &HashSet<ProcessId>) {
+        if processes.is_empty() {
+            return;
+        }
+        self.processes
+            .retain(|_, process| !processes.contains(process));
         let bytes = &mut self.bytes;
-        self.functions.retain(|(pid, _), entry| {
-            let gone = pids.contains(pid);
+        self.functions.retain(|(process, _), entry| {
+            let gone = processes.contains(process);
             if gone {
                 *bytes -= entry.what.bytes();
             }

@@ -1,14 +1,14 @@
 //! Records of the ring buffer `NAMES`: a head, and a name behind it. Knows nothing of what is done
 //! with them.
 
-use monitoring_common::cuda::{NAME_BYTES, Named};
+use monitoring_common::cuda::{NAME_BYTES, Named, ProcessId};
 
 use crate::ring;
 
 /// What a record says of a process's function.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Record<'a> {
-    pub(super) pid: u32,
+    pub(super) process: ProcessId,
     pub(super) function: u64,
     pub(super) says: Says<'a>,
 }
@@ -47,7 +47,7 @@ pub(super) fn decode(record: &[u8]) -> Option<Record<'_>> {
         _ => return None,
     };
     Some(Record {
-        pid: head.pid,
+        process: head.process,
         function: head.function,
         says,
     })
@@ -64,17 +64,22 @@ fn without_name(same_as: u64) -> Says<'static> {
 pub(super) mod tests {
     use proptest::prelude::*;
 
-    use super::{NAME_BYTES, Record, Says, decode};
+    use super::{NAME_BYTES, ProcessId, Record, Says, decode};
 
     /// A record as the kernel side sends it; `text` is with the zero at its end, or empty.
-    pub(in super::super) fn encode(pid: u32, function: u64, same_as: u64, text: &[u8]) -> Vec<u8> {
+    pub(in super::super) fn encode(
+        process: ProcessId,
+        function: u64,
+        same_as: u64,
+        text: &[u8],
+    ) -> Vec<u8> {
         let length = u16::try_from(text.len()).unwrap();
         let mut record = Vec::new();
         record.extend(function.to_ne_bytes());
         record.extend(same_as.to_ne_bytes());
-        record.extend(pid.to_ne_bytes());
+        record.extend(process.to_ne_bytes());
         record.extend(length.to_ne_bytes());
-        record.extend([0; 2]);
+        record.extend([0; 6]);
         record.extend(text);
         record
     }
@@ -84,7 +89,7 @@ pub(super) mod tests {
         let check = |same_as, text: &[u8], want: Option<Says>| {
             let record = encode(7, 0x40_1000, same_as, text);
             let says = decode(&record).map(|record| {
-                assert_eq!((record.pid, record.function), (7, 0x40_1000));
+                assert_eq!((record.process, record.function), (7, 0x40_1000));
                 record.says
             });
             assert_eq!(says, want, "{text:?}");
@@ -119,19 +124,19 @@ pub(super) mod tests {
     proptest! {
         #[test]
         fn what_was_sent_is_read(
-            pid: u32,
+            process: ProcessId,
             function: u64,
             same_as: u64,
             name in proptest::collection::vec(1_u8.., 0..NAME_BYTES - 1),
         ) {
             let text = [&name[..], b"\0"].concat();
-            let record = encode(pid, function, same_as, &text);
+            let record = encode(process, function, same_as, &text);
             let says = match &name[..] {
                 [] if same_as == 0 => Says::Launched,
                 [] => Says::SameAs(same_as),
                 text => Says::Name { text, cut: false },
             };
-            prop_assert_eq!(decode(&record), Some(Record { pid, function, says }));
+            prop_assert_eq!(decode(&record), Some(Record { process, function, says }));
         }
 
         #[test]

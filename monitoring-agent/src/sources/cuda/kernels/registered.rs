@@ -5,7 +5,7 @@
 use std::{collections::HashSet, fs::File, io, os::unix::fs::FileExt as _};
 
 use aya::maps::{HashMap, Map, MapData, MapError};
-use monitoring_common::cuda::{Address, NAME_BYTES};
+use monitoring_common::cuda::{Address, NAME_BYTES, ProcessId};
 
 use super::Name;
 
@@ -18,9 +18,15 @@ const MAX_HANDLES: usize = 4;
 /// Memory is there or not by pieces of this size; on some machines by larger ones.
 const PAGE_BYTES: u64 = 4_096;
 
-/// The map `REGISTERED`, where there is one.
+/// The maps of processes and of what they have registered, where there are any.
 #[derive(Debug, Default)]
-pub(super) struct Registered(Option<HashMap<MapData, Address, u64>>);
+pub struct Registered(Option<Maps>);
+
+#[derive(Debug)]
+struct Maps {
+    registered: HashMap<MapData, Address, u64>,
+    processes: HashMap<MapData, u32, ProcessId>,
+}
 
 /// A function by the handle that the program itself has for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,23 +37,32 @@ pub(super) struct Host {
 }
 
 impl Registered {
-    pub(super) fn new(map: MapData) -> Result<Self, MapError> {
-        Ok(Self(Some(HashMap::try_from(Map::HashMap(map))?)))
+    /// From the maps `REGISTERED` and `PROCESSES`.
+    ///
+    /// # Errors
+    ///
+    /// One is another kind of map.
+    pub fn new(registered: MapData, processes: MapData) -> Result<Self, MapError> {
+        Ok(Self(Some(Maps {
+            registered: HashMap::try_from(Map::HashMap(registered))?,
+            processes: HashMap::try_from(Map::HashMap(processes))?,
+        })))
+    }
+
+    /// The process that has this number now, if it is one that has made calls.
+    pub(super) fn process(&self, pid: u32) -> Option<ProcessId> {
+        self.0.as_ref()?.processes.get(&pid, 0).ok()
     }
 
     /// What a process's function stands for: itself, where it said nothing.
-    pub(super) fn host(&self, pid: u32, function: u64) -> Host {
-        host(function, |handle| {
-            self.0.as_ref()?.get(&address(pid, handle), 0).ok()
+    pub(super) fn host(&self, process: Option<ProcessId>, function: u64) -> Host {
+        host(function, |value| {
+            let address = Address {
+                value,
+                process: process?,
+            };
+            self.0.as_ref()?.registered.get(&address, 0).ok()
         })
-    }
-}
-
-fn address(pid: u32, value: u64) -> Address {
-    Address {
-        value,
-        pid,
-        padding: 0,
     }
 }
 

@@ -8,9 +8,10 @@ use std::{
     sync::Arc,
 };
 
+use monitoring_common::cuda::{ProcessId, pid_of};
+
 use super::{
-    Name,
-    known::Function,
+    Name, Said,
     modules::{self, FileId, Mapping},
     registered::{self, Host, Registered},
     symbols::{self, Problem},
@@ -29,45 +30,28 @@ const MAX_ANCESTORS: usize = 4;
 /// Longest name of a file in a function's, in characters.
 const FILE_NAME_CHARS: usize = 64;
 
-/// What a process's function is called, if it has been said.
-type Said<'a> = dyn Fn(u32, u64) -> Option<Arc<Name>> + 'a;
-
+/// Finds out what functions are called. Reads files of processes: not for a thread that others wait
+/// for, nor for one that holds what others wait for.
 #[derive(Debug, Default)]
-pub(super) struct Resolver {
-    registered: Registered,
+pub struct Resolver {
+    registered: Arc<Registered>,
     /// What is at an offset in a file.
     answers: HashMap<(FileId, u64), Option<Arc<Name>>>,
 }
 
-/// Functions whose names are to be found out, apart from all else, so that nobody waits for the
-/// files that are read.
+/// What may be read before the rest is left for the next time.
 #[derive(Debug)]
-pub struct Search {
-    pub(super) waiting: BTreeMap<u32, BTreeSet<u64>>,
-    pub(super) resolver: Resolver,
-    pub(super) found: Vec<(Function, Arc<Name>)>,
-}
+pub struct Budget(u64);
 
-impl Search {
-    /// Finds them out. Those that are left have to be asked for again, because enough was read.
-    /// `said` tells what a process's function is called, where that is known.
-    pub fn run(&mut self, said: impl Fn(u32, u64) -> Option<Arc<Name>>) {
-        let mut budget = READ_BYTES;
-        for (pid, functions) in &mut self.waiting {
-            // Some may have been told meanwhile.
-            functions.retain(|function| said(*pid, *function).is_none());
-            let names = self.resolver.names(*pid, functions, &said, &mut budget);
-            for (function, name) in names {
-                functions.remove(&function);
-                self.found.push(((*pid, function), name));
-            }
-        }
-        self.waiting.retain(|_, functions| !functions.is_empty());
+impl Default for Budget {
+    fn default() -> Self {
+        Self(READ_BYTES)
     }
 }
 
 impl Resolver {
-    pub(super) fn new(registered: Registered) -> Self {
+    /// Asks what processes have registered, too.
+    pub fn new(registered: Arc<Registered>) -> Self {
         Self {
             registered,
             ..Self::default()
@@ -75,27 +59,23 @@ impl Resolver {
     }
 
     /// What a process's functions are called. Those without an answer have to be asked for again,
-    /// because the budget is used up.
-    fn names(
+    /// because the budget is used up. `said` answers with names that processes have said.
+    pub fn names(
         &mut self,
-        pid: u32,
+        process: ProcessId,
         functions: &BTreeSet<u64>,
-        said: &Said<'_>,
-        budget: &mut u64,
+        said: Said<'_>,
+        budget: &mut Budget,
     ) -> Vec<(u64, Arc<Name>)> {
-        let all = |what: &str| {
-            let name = Arc::new(Name::unknown(what));
-            let functions = functions.iter();
-            functions.map(|each| (*each, Arc::clone(&name))).collect()
-        };
+        let pid = pid_of(process);
         let mut mappings = match modules::find(pid, functions) {
             Ok(mappings) => mappings,
-            Err(error) if is_gone(&error) => return all("ended"),
-            Err(_) => return all("unreadable"),
+            Err(error) if is_gone(&error) => return all(functions, "ended"),
+            Err(_) => return Self::unreadable(functions),
         };
         let mut names = Vec::new();
         let handle = Arc::new(Name::unknown("handle"));
-        let said = self.said(pid, functions, said);
+        let said = self.said(process, functions, said);
         for function in functions {
             if let Some(name) = said.get(function) {
                 mappings.remove(function);
@@ -116,13 +96,18 @@ impl Resolver {
         names
     }
 
+    /// The names of functions of a process whose files do not answer.
+    pub fn unreadable(functions: &BTreeSet<u64>) -> Vec<(u64, Arc<Name>)> {
+        all(functions, "unreadable")
+    }
+
     /// Functions in one part of a file.
     fn of_file(
         &mut self,
         pid: u32,
         mapping: &Mapping,
         functions: &[u64],
-        budget: &mut u64,
+        budget: &mut Budget,
     ) -> Vec<(u64, Arc<Name>)> {
         let Ok((file, id)) = modules::open(pid, mapping) else {
             let functions = functions.iter();
@@ -135,7 +120,7 @@ impl Resolver {
             .filter(|offset| !self.answers.contains_key(&(id, *offset)))
             .collect();
         if !asked.is_empty() {
-            let mut found = match symbols::at(&file, &asked, budget) {
+            let mut found = match symbols::at(&file, &asked, &mut budget.0) {
                 Ok(found) => found,
                 Err(Problem::Malformed) => HashMap::new(),
                 Err(Problem::TooMuch) => return Vec::new(),
@@ -169,17 +154,23 @@ impl Resolver {
     /// has other files there.
     fn said(
         &self,
-        pid: u32,
+        process: ProcessId,
         functions: &BTreeSet<u64>,
-        said: &Said<'_>,
+        said: Said<'_>,
     ) -> HashMap<u64, Arc<Name>> {
         let mut names = HashMap::new();
+        let pid = pid_of(process);
         let ancestors = iter::successors(Some(pid), |ancestor| modules::parent(*ancestor));
         for ancestor in ancestors.take(1 + MAX_ANCESTORS) {
+            let known = if ancestor == pid {
+                Some(process)
+            } else {
+                self.registered.process(ancestor)
+            };
             let left = functions.iter().filter(|each| !names.contains_key(*each));
             let mut hosts: Vec<(u64, Host, Option<Arc<Name>>)> = left
                 .map(|function| {
-                    let host = self.registered.host(ancestor, *function);
+                    let host = self.registered.host(known, *function);
                     (*function, host, said(ancestor, *function))
                 })
                 .collect();
@@ -196,6 +187,12 @@ impl Resolver {
         }
         names
     }
+}
+
+fn all(functions: &BTreeSet<u64>, what: &str) -> Vec<(u64, Arc<Name>)> {
+    let name = Arc::new(Name::unknown(what));
+    let functions = functions.iter();
+    functions.map(|each| (*each, Arc::clone(&name))).collect()
 }
 
 /// Whether a process is no more.

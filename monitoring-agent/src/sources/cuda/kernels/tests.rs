@@ -4,25 +4,44 @@ use std::collections::HashMap;
 
 use proptest::prelude::*;
 
+use monitoring_common::cuda::{pid_of, process_at};
+
 use super::{record::tests::encode, *};
 
 mod program;
 
 use self::program::{Link, Program};
 
+/// The process of a number, as it is seen first.
+fn process(pid: u32) -> ProcessId {
+    process_at(pid, 0)
+}
+
 fn label(kernels: &Kernels, pid: u32, function: u64) -> Option<String> {
-    let name = kernels.name(pid, function)?;
+    let name = kernels.name(process(pid), function)?;
     Some(name.label.to_string())
 }
 
 fn say(kernels: &mut Kernels, pid: u32, function: u64, name: &str) {
     let text = format!("{name}\0");
-    kernels.received(&encode(pid, function, 0, text.as_bytes()));
+    kernels.received(&encode(process(pid), function, 0, text.as_bytes()));
+}
+
+impl Kernels {
+    /// Finds out all names that are waited for.
+    fn resolve(&mut self) {
+        let (mut resolver, mut budget) = (Resolver::default(), Budget::default());
+        for (process, functions) in self.take_waiting() {
+            let said = |pid, function| self.said(pid, function);
+            let names = resolver.names(process, &functions, &said, &mut budget);
+            self.found(process, functions, names);
+        }
+    }
 }
 
 fn launch(kernels: &mut Kernels, pid: u32, functions: &[u64]) {
     for function in functions {
-        kernels.received(&encode(pid, *function, 0, b""));
+        kernels.received(&encode(process(pid), *function, 0, b""));
     }
     kernels.resolve();
 }
@@ -31,17 +50,20 @@ fn launch(kernels: &mut Kernels, pid: u32, functions: &[u64]) {
 fn names_come_in_any_order() {
     let mut kernels = Kernels::new();
     // A handle of a handle; the first is named last.
-    kernels.received(&encode(7, 30, 20, b""));
-    kernels.received(&encode(7, 30, 0, b""));
-    kernels.received(&encode(7, 20, 10, b""));
+    kernels.received(&encode(process(7), 30, 20, b""));
+    kernels.received(&encode(process(7), 30, 0, b""));
+    kernels.received(&encode(process(7), 20, 10, b""));
     say(&mut kernels, 7, 10, "_Z6matmulPf");
     kernels.resolve();
     assert_eq!(label(&kernels, 7, 30).as_deref(), Some("matmul"));
     assert_eq!(label(&kernels, 8, 30), None);
-    assert_eq!(kernels.name(7, 30).unwrap().full, "matmul(float*)".into());
+    assert_eq!(
+        kernels.name(process(7), 30).unwrap().full,
+        "matmul(float*)".into()
+    );
     kernels.received(b"torn");
     assert_eq!(kernels.lost().malformed, 1);
-    kernels.ended(&HashSet::from([7]));
+    kernels.ended(&HashSet::from([process(7)]));
     assert_eq!(label(&kernels, 7, 30), None);
 }
 
@@ -129,9 +151,10 @@ fn launches_before_the_name_are_counted_and_told() {
     let mut kernels = Kernels::new();
     let key = LaunchKey {
         function: 10,
-        pid: 7,
+        process: process(7),
         agent: 1,
         device: 0,
+        padding: 0,
     };
     let rows = kernels.launches([(key, 5)].into_iter());
     assert_eq!(&*rows[0].kernel_type, "unknown:unresolved");
@@ -160,9 +183,10 @@ fn step() -> impl Strategy<Value = Step> {
     let key = (pid.clone(), function.clone(), 0_u16..3, 0_u16..3).prop_map(
         |(pid, function, agent, device)| LaunchKey {
             function,
-            pid,
+            process: process(pid),
             agent,
             device,
+            padding: 0,
         },
     );
     prop_oneof![
@@ -233,8 +257,8 @@ proptest! {
                 Step::Look => model.look(&mut kernels),
                 Step::End(pid) => {
                     model.look(&mut kernels);
-                    model.rows.retain(|key, _| key.pid != pid);
-                    kernels.ended(&HashSet::from([pid]));
+                    model.rows.retain(|key, _| pid_of(key.process) != pid);
+                    kernels.ended(&HashSet::from([process(pid)]));
                 }
             }
         }

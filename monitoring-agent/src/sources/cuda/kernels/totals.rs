@@ -11,7 +11,7 @@ use std::{
     sync::Arc,
 };
 
-use monitoring_common::cuda::{LaunchKey, MAX_LAUNCHED};
+use monitoring_common::cuda::{LaunchKey, MAX_LAUNCHED, ProcessId};
 
 use super::Name;
 
@@ -146,8 +146,9 @@ impl Totals {
 
     /// Processes whose rows have been removed from the kernel's map. What they have launched stays
     /// counted.
-    pub(super) fn ended(&mut self, pids: &HashSet<u32>) {
-        self.counts.retain(|key, _| !pids.contains(&key.pid));
+    pub(super) fn ended(&mut self, processes: &HashSet<ProcessId>) {
+        self.counts
+            .retain(|key, _| !processes.contains(&key.process));
     }
 }
 

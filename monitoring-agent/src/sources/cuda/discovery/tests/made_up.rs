@@ -14,7 +14,7 @@ use std::{
 use tempfile::TempDir;
 
 use super::{DRIVER, RUNTIME, accept, build, coverage, library, users};
-use crate::sources::cuda::discovery::{Coverage, Discovery, GRACE};
+use crate::sources::cuda::discovery::{Coverage, Discovery, GRACE, files::MAX_PROBED};
 
 struct Proc {
     folder: TempDir,
@@ -297,6 +297,54 @@ fn a_file_that_changes_is_given_anew_if_its_functions_do() {
     assert_eq!(look.found[0].points.len(), 2);
     accept(&mut discovery, &look);
     assert_eq!(coverage(&discovery, 7), Some(Coverage::Attached));
+}
+
+#[test]
+fn many_copies_of_a_library_do_not_use_up_descriptors() {
+    let proc = Proc::new();
+    let whole = proc.path("whole");
+    library(RUNTIME, &whole);
+    let come = |first: u32, count: u32| {
+        for pid in first..first + count {
+            let copy = proc.path(&format!("libcudart.so.{pid}"));
+            fs::copy(&whole, &copy).unwrap();
+            proc.process(pid, 1, &[&copy]);
+        }
+    };
+    let most = u32::try_from(MAX_PROBED).unwrap();
+    come(1, most + 10);
+    let mut discovery = proc.discovery();
+    let look = discovery.look();
+    assert_eq!(look.found.len(), MAX_PROBED);
+    accept(&mut discovery, &look);
+    let states = || discovery.processes().map(|(_, coverage)| coverage.state());
+    assert_eq!(
+        states().filter(|state| *state == "attached").count(),
+        MAX_PROBED
+    );
+    assert_eq!(look.unreadable.len(), 10);
+    assert!(reason(&discovery, most + 10).ends_with("more files than are probed"));
+    // As they come and go, the oldest give way, long before their time.
+    let mut left: i64 = look.found.len().try_into().unwrap();
+    for round in 1..8 {
+        for pid in (round - 1) * 1_000..round * 1_000 {
+            let _ = fs::remove_dir_all(proc.path(&pid.to_string()));
+        }
+        come(round * 1_000, most / 2);
+        for _ in 0..3 {
+            let look = discovery.look();
+            accept(&mut discovery, &look);
+            left += i64::try_from(look.found.len()).unwrap();
+            left -= i64::try_from(look.gone.len()).unwrap();
+        }
+        assert!((1..=i64::from(most)).contains(&left), "{left}");
+        let last = round * 1_000 + most / 2 - 1;
+        assert_eq!(
+            coverage(&discovery, last),
+            Some(Coverage::Attached),
+            "{round}"
+        );
+    }
 }
 
 #[test]

@@ -30,13 +30,13 @@ int main(void) {
 }
 "#;
 
-struct Loader {
+pub(super) struct Loader {
     child: Child,
     answers: BufReader<ChildStdout>,
 }
 
 impl Loader {
-    fn start(command: &mut Command) -> Self {
+    pub(super) fn start(command: &mut Command) -> Self {
         let command = command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let answers = BufReader::new(child.stdout.take().unwrap());
@@ -45,7 +45,7 @@ impl Loader {
         loader
     }
 
-    fn load(&mut self, path: &Path) {
+    pub(super) fn load(&mut self, path: &Path) {
         let mut input = self.child.stdin.as_ref().unwrap();
         writeln!(input, "{}", path.display()).unwrap();
         assert_eq!(self.answer(), "loaded");
@@ -57,7 +57,7 @@ impl Loader {
         line.trim_end().to_owned()
     }
 
-    fn pid(&self) -> u32 {
+    pub(super) fn pid(&self) -> u32 {
         self.child.id()
     }
 }
@@ -69,14 +69,14 @@ impl Drop for Loader {
     }
 }
 
-struct Place {
+pub(super) struct Place {
     folder: TempDir,
-    loader: PathBuf,
-    discovery: Discovery,
+    pub(super) loader: PathBuf,
+    pub(super) discovery: Discovery,
 }
 
 impl Place {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let loader = folder.path().join("loader");
         build(LOADER, &[], &loader);
@@ -88,7 +88,7 @@ impl Place {
         }
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(super) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 

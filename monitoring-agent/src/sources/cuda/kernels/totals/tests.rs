@@ -14,9 +14,10 @@ fn look(totals: &mut Totals, counts: &[(u64, &str, u64)]) -> Vec<Launches> {
 fn key(function: u64, device: u16) -> LaunchKey {
     LaunchKey {
         function,
-        pid: 7,
+        process: 7 << 32,
         agent: 1,
         device,
+        padding: 0,
     }
 }
 

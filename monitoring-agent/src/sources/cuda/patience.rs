@@ -21,7 +21,7 @@ type Task = Box<dyn FnOnce() + Send>;
 
 /// One thread that can be spared, at a time.
 #[derive(Debug)]
-pub(super) struct Patience {
+pub(in crate::sources::cuda) struct Patience {
     limit: Duration,
     worker: Option<Sender<Task>>,
     /// Threads that are there.
@@ -39,7 +39,7 @@ impl Drop for Counted {
 
 impl Patience {
     /// Waits at most `limit` for each piece of work.
-    pub(super) fn new(limit: Duration) -> Self {
+    pub(in crate::sources::cuda) fn new(limit: Duration) -> Self {
         Self {
             limit,
             worker: None,
@@ -48,7 +48,7 @@ impl Patience {
     }
 
     /// What `work` returns; why not, if it takes too long or is not begun because too much does.
-    pub(super) fn run<T: Send + 'static>(
+    pub(in crate::sources::cuda) fn run<T: Send + 'static>(
         &mut self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, String> {
