@@ -251,11 +251,9 @@ pub(super) fn nothing_lost(metrics: &str) {
         })
         .collect();
     assert!(!lost.is_empty(), "losses are not exported");
-    let mut lost_events = lost.iter().filter(|line| {
-        !["overdue", "probed_late"]
-            .iter()
-            .any(|reason| line.contains(reason))
-    });
+    let mut lost_events = lost
+        .iter()
+        .filter(|line| !NO_CALLS.iter().any(|reason| line.contains(reason)));
     assert!(
         lost_events.all(|line| line.ends_with(" 0")),
         "lost: {lost:#?}"
