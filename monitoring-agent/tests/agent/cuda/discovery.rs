@@ -15,8 +15,8 @@ use tempfile::TempDir;
 use super::{
     WORKLOAD,
     rig::{
-        ARGUMENTS, Program, agent, agent_with, configuration, libraries, lost, number, same,
-        watched,
+        ARGUMENTS, Program, agent, agent_that_knows, agent_with, configuration, libraries, lost,
+        number, same, watched,
     },
 };
 use crate::{

@@ -343,6 +343,7 @@ pub(super) const GROUPS: &[Group] = &[
             ("cuGraphExecDestroy", &[]),
             ("cuGraphCreate", &[]),
             ("cuGraphDestroy", &[]),
+            ("cuInit", &[]),
             ("cuModuleLoad", &[]),
             ("cuModuleLoadData", &[]),
             ("cuModuleLoadDataEx", &[]),

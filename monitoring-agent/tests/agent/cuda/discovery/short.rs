@@ -99,8 +99,7 @@ fn settled(agent: &Agent) -> String {
 fn short_processes_are_counted_or_counted_as_missed() {
     let folder = libraries();
     let program = cuda_sim::build_program(folder.path(), Linkage::Dynamic).unwrap();
-    let agent = agent(folder.path());
-    let _first = Program::forerunner(folder.path(), &agent, "--api runtime");
+    let (agent, _first) = agent_that_knows(folder.path(), "runtime");
     let per_process = f64::from(LAUNCHES);
     // Of libraries that are known, every process is seen from its first call to its last.
     let known = vec![folder.path().to_owned(); 500];
