@@ -19,9 +19,10 @@ fn optional(name: &str) -> bool {
     let real = |line: &str| !["loop", "ram", "fd"].iter().any(|kind| line.contains(kind));
     match name {
         // Nothing is left out of these snapshots; no interface may have a speed to tell.
-        "monitoring_agent_series_limited_total" | "node_network_speed_bytes" => true,
-        // Looked for every ten seconds; the program may hold nothing then.
-        "cuda_oldest_allocation_age_seconds" => true,
+        // And what is held is looked for every ten seconds only.
+        "monitoring_agent_series_limited_total"
+        | "node_network_speed_bytes"
+        | "cuda_oldest_allocation_age_seconds" => true,
         _ if name.starts_with("node_pressure_") => lacks("/proc/pressure"),
         _ if name.starts_with("node_disk_") => !disks().lines().any(real),
         _ => false,
