@@ -118,7 +118,8 @@ pub fn start(context: &mut StartContext<'_>) -> Result<Box<dyn Source>, StartErr
     let registered = copied(leftovers.registered())?;
     let registered = Registered::new(registered, copied(users.map().1)?);
     let registered = registered.context("read what processes register")?;
-    let shared = Arc::new(Shared::new(loaded, kernels, registered, overhead));
+    let shared = Shared::new(loaded, kernels, registered, overhead);
+    let shared = Arc::new(shared.context("make an event descriptor")?);
     Ok(Box::new(Cuda {
         labels: Arc::clone(context.labels),
         calls,
@@ -145,7 +146,7 @@ impl Source for Cuda {
     fn collect(&mut self) -> anyhow::Result<Batch> {
         let names = self.labels.names();
         let mut calls = self.calls.collect(&names)?;
-        let find_names = || self.shared.find_names();
+        let find_names = || self.shared.look_for_names();
         let launches = &mut self.launches;
         let (launches, functions) = launches.collect(&names, &mut self.users, find_names)?;
         let sums = &mut self.sums;
