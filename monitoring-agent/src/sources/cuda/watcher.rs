@@ -62,6 +62,8 @@ pub(super) struct Shared {
     /// Readable when the listener is to look at once.
     look: OwnedFd,
     stopped: AtomicBool,
+    /// Whether probing any file was begun.
+    probed: AtomicBool,
     missed: Missed,
     pub(super) overhead: Mutex<Overhead>,
 }
@@ -96,9 +98,15 @@ impl Shared {
             // SAFETY: as above.
             look: unsafe { OwnedFd::from_raw_fd(look) },
             stopped: AtomicBool::new(false),
+            probed: AtomicBool::new(false),
             missed: Missed::default(),
             overhead: Mutex::new(overhead),
         })
+    }
+
+    /// Whether anything can have been counted.
+    pub(super) fn has_probed(&self) -> bool {
+        self.probed.load(Ordering::SeqCst)
     }
 
     /// Has names looked for that a collection waits for: first in the kernel's ring.
@@ -171,7 +179,7 @@ impl Watcher {
             events: events.ok(),
         };
         let listening = thread::Builder::new()
-            .name("cuda".into())
+            .name("cuda-listener".into())
             .spawn(move || listener.run())
             .context("start the thread that hears of CUDA's libraries")?;
         let scouting = thread::Builder::new()
