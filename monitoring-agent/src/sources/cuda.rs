@@ -71,11 +71,24 @@ struct Cuda {
     leftovers: Leftovers,
     users: Users,
     losses: Losses,
+    /// What was read when no file had been probed yet: as long as none is, nothing can be counted.
+    nothing: Option<Counted>,
     /// What the kernel said last of the programs, and how often it did not run them.
     programs: (Vec<ProgramState>, u64),
     /// The programs at functions.
     at_functions: Vec<(&'static str, Option<OwnedFd>)>,
     _watcher: Watcher,
+}
+
+/// What the kernel programs have counted.
+#[derive(Clone)]
+struct Counted {
+    families: Vec<MetricFamily>,
+    activities: [Activity; MAX_AGENTS],
+    /// Entries in the maps of calls.
+    calls: [u64; 2],
+    /// Entries in the map of launches.
+    functions: u64,
 }
 
 /// Loads the programs, and begins to look for what uses CUDA.
@@ -120,7 +133,8 @@ pub fn start(context: &mut StartContext<'_>) -> Result<Box<dyn Source>, StartErr
     let registered = copied(leftovers.registered())?;
     let registered = Registered::new(registered, copied(users.map().1)?);
     let registered = registered.context("read what processes register")?;
-    let shared = Arc::new(Shared::new(loaded, kernels, registered, overhead));
+    let shared = Shared::new(loaded, kernels, registered, overhead);
+    let shared = Arc::new(shared.context("make an event descriptor")?);
     Ok(Box::new(Cuda {
         labels: Arc::clone(context.labels),
         calls,
@@ -129,6 +143,7 @@ pub fn start(context: &mut StartContext<'_>) -> Result<Box<dyn Source>, StartErr
         leftovers,
         users,
         losses,
+        nothing: None,
         programs: Default::default(),
         at_functions: probes.ends().programs()?,
         _watcher: Watcher::start(&shared, probes, told, names, chosen)?,
@@ -147,32 +162,31 @@ fn copied(map: &MapData) -> anyhow::Result<MapData> {
 impl Source for Cuda {
     fn collect(&mut self) -> anyhow::Result<Batch> {
         let names = self.labels.names();
-        let mut calls = self.calls.collect(&names)?;
-        let find_names = || self.shared.find_names();
-        let launches = &mut self.launches;
-        let (launches, functions) = launches.collect(&names, &mut self.users, find_names)?;
-        let sums = &mut self.sums;
-        let mut families = sums.collect(&names, &mut self.users, &calls.activities)?;
-        for (activity, nested) in calls.activities.iter_mut().zip(self.sums.nested()) {
-            activity.nested = nested;
+        // Before anything is read: until a file is probed, nothing is there.
+        let probed = self.shared.has_probed();
+        let counted = match &self.nothing {
+            Some(nothing) if !probed => nothing.clone(),
+            _ => self.counted(&names)?,
+        };
+        if !probed {
+            self.nothing = Some(counted.clone());
         }
-        families.extend(self.overhead(&names, &calls.activities)?);
-        families.extend(calls.families);
-        families.push(launches);
-        families.push(self.leftovers.collect(&names, &mut self.users)?);
+        let mut families = counted.families;
+        families.extend(self.overhead(&names, &counted.activities)?);
         families.push(self.coverage());
         let (programs, recursions) = self.programs();
         let mut lost = self.losses.read()?;
         lost.push(("recursion", recursions));
         let of_names = lock(&self.shared.kernels).lost();
         lost.push(("malformed_event", of_names.malformed));
+        lost.push(("names_forgotten", of_names.forgotten));
         lost.extend(self.shared.missed());
         let mut maps = Vec::new();
-        for ((name, map), entries) in self.calls.maps().into_iter().zip(calls.entries) {
+        for ((name, map), entries) in self.calls.maps().into_iter().zip(counted.calls) {
             maps.push(kernel_state::map(name, map.fd(), Some(entries)));
         }
         let (name, map) = self.launches.map();
-        maps.push(kernel_state::map(name, map.fd(), Some(functions)));
+        maps.push(kernel_state::map(name, map.fd(), Some(counted.functions)));
         for (name, map) in self.maps() {
             maps.push(kernel_state::map(name, map.fd(), None));
         }
@@ -191,6 +205,28 @@ impl Cuda {
     fn maps(&self) -> impl Iterator<Item = (&'static str, &MapData)> {
         let maps = self.sums.maps().into_iter().chain(self.leftovers.maps());
         maps.chain([self.users.map()])
+    }
+
+    /// Reads all that the kernel programs have counted.
+    fn counted(&mut self, names: &[String]) -> anyhow::Result<Counted> {
+        let mut calls = self.calls.collect(names)?;
+        let find_names = || self.shared.look_for_names();
+        let launches = &mut self.launches;
+        let (launches, functions) = launches.collect(names, &mut self.users, find_names)?;
+        let sums = &mut self.sums;
+        let mut families = sums.collect(names, &mut self.users, &calls.activities)?;
+        for (activity, nested) in calls.activities.iter_mut().zip(self.sums.nested()) {
+            activity.nested = nested;
+        }
+        families.extend(calls.families);
+        families.push(launches);
+        families.push(self.leftovers.collect(names, &mut self.users)?);
+        Ok(Counted {
+            families,
+            activities: calls.activities,
+            calls: calls.entries,
+            functions,
+        })
     }
 
     /// The programs' states. While one of them is attached to a file, those of the last time: that

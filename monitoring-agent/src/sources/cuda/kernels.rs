@@ -158,11 +158,13 @@ impl Kernels {
         }
     }
 
-    /// Whether all these functions have names, or are known to have none: if not, what the kernel
-    /// side says of them may be on its way, and a look a moment later may find it.
+    /// Whether all these functions have names, or were counted before, under whatever name: if not,
+    /// what the kernel side says of them may be on its way, and a look a moment later may find it.
     pub fn has_names_of<'a>(&self, keys: impl IntoIterator<Item = &'a LaunchKey>) -> bool {
         let mut keys = keys.into_iter();
-        keys.all(|key| self.known.name((key.process, key.function)).is_ok())
+        keys.all(|key| {
+            self.totals.has_counted(key) || self.known.name((key.process, key.function)).is_ok()
+        })
     }
 
     /// Counts launches by name; all rows there are, in order of agent, device and name.
@@ -180,6 +182,12 @@ impl Kernels {
             }
         }
         self.totals.end()
+    }
+
+    /// The processes of which anything is known or waited for, whether they have launched or not.
+    pub fn processes(&self) -> HashSet<ProcessId> {
+        let known = self.known.processes().iter();
+        known.chain(self.waiting.keys()).copied().collect()
     }
 
     /// Forgets processes that have ended. What they have launched stays counted.

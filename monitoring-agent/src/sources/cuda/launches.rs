@@ -61,6 +61,8 @@ impl LaunchMap {
         users: &mut Users,
         find_names: impl Fn(),
     ) -> anyhow::Result<(MetricFamily, u64)> {
+        // Before the living: one that begins from now on is not among those that have ended.
+        let told_of = lock(&self.kernels).processes();
         let mut counts = Vec::new();
         self.reader.for_each(self.launched.fd(), |key, per_cpu| {
             counts.push((key, per_cpu.iter().sum::<u64>()));
@@ -72,7 +74,7 @@ impl LaunchMap {
             kernels.ended(&self.ended);
             rows
         };
-        let mut ended = HashSet::new();
+        let mut ended: HashSet<ProcessId> = told_of.difference(&alive).copied().collect();
         for (key, _) in &counts {
             if self.ended.contains(&key.process) {
                 // It is in the sums now, and its place in the map is free for others.
@@ -110,11 +112,8 @@ impl LaunchMap {
             if kernels.has_names_of(keys) || Instant::now() >= patience {
                 return kernels;
             }
-            let waiting = kernels.is_waiting();
             drop(kernels);
-            if waiting {
-                find_names();
-            }
+            find_names();
             thread::sleep(NAMES_PAUSE);
         }
     }

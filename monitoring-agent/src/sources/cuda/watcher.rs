@@ -7,6 +7,7 @@
 //! out; no lock is held while it reads files.
 
 mod ends;
+mod pace;
 mod requests;
 mod scout;
 
@@ -16,7 +17,7 @@ use std::{
     os::fd::{AsRawFd, FromRawFd as _, OwnedFd, RawFd},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread::{self, JoinHandle},
     time::{Duration, Instant},
@@ -26,7 +27,7 @@ use anyhow::Context as _;
 use aya::maps::{Map, MapData, RingBuf};
 use tracing::warn;
 
-use self::{requests::Requests, scout::Scout};
+use self::{pace::Pace, requests::Requests, scout::Scout};
 use super::{
     discovery::{Coverage, Events, FileKey, Names},
     functions::Chosen,
@@ -34,16 +35,15 @@ use super::{
     overhead::Overhead,
     probes::Probes,
 };
-use crate::loader::Loaded;
+use crate::{clock, loader::Loaded};
 
 /// How often the kernel's rings are read. What a process calls between mapping a library that nobody
 /// has mapped before and then is not seen, so it is short; nobody is woken more often for it, however
 /// many programs start.
 const LISTEN_INTERVAL: Duration = Duration::from_millis(100);
 
-/// How long the rings are left alone after they were read, even when one is getting full: whoever maps
-/// without end must not keep the agent busy. What runs over is counted.
-const REST: Duration = Duration::from_millis(5);
+/// Most names that are taken in at a time: collections wait for as long.
+const MAX_NAMES: usize = 1_024;
 
 /// How often CPUs are looked for that were switched on or off.
 const CPU_INTERVAL: Duration = Duration::from_secs(1);
@@ -59,6 +59,11 @@ pub(super) struct Shared {
     /// The same processes: everything that they map is of interest.
     followed: Mutex<HashSet<u32>>,
     requests: Requests,
+    /// Readable when the listener is to look at once.
+    look: OwnedFd,
+    stopped: AtomicBool,
+    /// Whether probing any file was begun.
+    probed: AtomicBool,
     missed: Missed,
     pub(super) overhead: Mutex<Overhead>,
 }
@@ -77,21 +82,54 @@ impl Shared {
         kernels: Arc<Mutex<Kernels>>,
         registered: Registered,
         overhead: Overhead,
-    ) -> Self {
-        Self {
+    ) -> io::Result<Self> {
+        // SAFETY: the call has no preconditions; the descriptor it gives is nobody else's.
+        let look = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) };
+        if look < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(Self {
             loaded: Mutex::new(loaded),
             kernels,
             registered: Arc::new(registered),
             coverage: Mutex::default(),
             followed: Mutex::default(),
             requests: Requests::default(),
+            // SAFETY: as above.
+            look: unsafe { OwnedFd::from_raw_fd(look) },
+            stopped: AtomicBool::new(false),
+            probed: AtomicBool::new(false),
             missed: Missed::default(),
             overhead: Mutex::new(overhead),
-        }
+        })
+    }
+
+    /// Whether anything can have been counted.
+    pub(super) fn has_probed(&self) -> bool {
+        self.probed.load(Ordering::SeqCst)
+    }
+
+    /// Has names looked for that a collection waits for: first in the kernel's ring.
+    pub(super) fn look_for_names(&self) {
+        self.look();
+    }
+
+    fn look(&self) {
+        let one = 1_u64;
+        // SAFETY: writes the 8 bytes that an event descriptor takes. It fails only where the
+        // thread would have been told already.
+        unsafe { libc::write(self.look.as_raw_fd(), (&raw const one).cast(), 8) };
+    }
+
+    /// Forgets that the listener is to look.
+    fn looks(&self) {
+        let mut count = 0_u64;
+        // SAFETY: reads the 8 bytes that an event descriptor gives. It fails where nobody asked.
+        unsafe { libc::read(self.look.as_raw_fd(), (&raw mut count).cast(), 8) };
     }
 
     /// Has names looked for that launches wait for.
-    pub(super) fn find_names(&self) {
+    fn find_names(&self) {
         self.requests.add(|work| work.names = true);
     }
 
@@ -113,7 +151,6 @@ impl Shared {
 
 /// The threads, until this is dropped.
 pub(super) struct Watcher {
-    stop: OwnedFd,
     shared: Arc<Shared>,
     _threads: [JoinHandle<()>; 2],
 }
@@ -128,14 +165,6 @@ impl Watcher {
         chosen: Chosen,
     ) -> anyhow::Result<Self> {
         let ring = RingBuf::try_from(Map::RingBuf(told)).context("map NAMES")?;
-        // SAFETY: the call has no preconditions; the descriptor it gives is nobody else's.
-        let stop = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC) };
-        if stop < 0 {
-            return Err(io::Error::last_os_error()).context("make an event descriptor");
-        }
-        // SAFETY: as above.
-        let stop = unsafe { OwnedFd::from_raw_fd(stop) };
-        let stopped = stop.try_clone().context("copy a descriptor")?;
         let events = Events::open(names.clone());
         let events = events.inspect_err(|error| {
             warn!(
@@ -150,15 +179,14 @@ impl Watcher {
             events: events.ok(),
         };
         let listening = thread::Builder::new()
-            .name("cuda".into())
-            .spawn(move || listener.run(&stopped))
+            .name("cuda-listener".into())
+            .spawn(move || listener.run())
             .context("start the thread that hears of CUDA's libraries")?;
         let scouting = thread::Builder::new()
             .name("cuda-scout".into())
             .spawn(move || scout.run())
             .context("start the thread that looks for CUDA's libraries")?;
         Ok(Self {
-            stop,
             shared: Arc::clone(shared),
             _threads: [listening, scouting],
         })
@@ -167,10 +195,8 @@ impl Watcher {
 
 impl Drop for Watcher {
     fn drop(&mut self) {
-        let one = 1_u64;
-        // SAFETY: writes the 8 bytes that an event descriptor takes. It fails only where the
-        // thread would have been told already.
-        unsafe { libc::write(self.stop.as_raw_fd(), (&raw const one).cast(), 8) };
+        self.shared.stopped.store(true, Ordering::Relaxed);
+        self.shared.look();
         self.shared.requests.add(|work| work.stop = true);
     }
 }
@@ -182,48 +208,63 @@ struct Listener {
 }
 
 impl Listener {
-    fn run(&mut self, stop: &OwnedFd) {
+    fn run(&mut self) {
         let (mut due, mut cpus_due) = (Instant::now(), Instant::now() + CPU_INTERVAL);
+        let mut pace = Pace::new(Instant::now());
         let mut rests_until = Instant::now();
         loop {
             let now = Instant::now();
             let rests = now < rests_until;
             let next = if rests { rests_until } else { due };
-            let left = next.saturating_duration_since(now);
-            // Without events, nothing is due.
-            let patience = self.events.as_ref().map(|_| left);
-            let events = self.events.as_ref().filter(|_| !rests);
-            let events = events.map_or(-1, AsRawFd::as_raw_fd);
-            let fds = [stop.as_raw_fd(), self.ring.as_raw_fd(), events];
-            let [stopped, told, full] = readable(fds, patience);
-            if stopped {
+            let events = self.events.as_ref().map_or(-1, AsRawFd::as_raw_fd);
+            let rings = [self.ring.as_raw_fd(), events].map(|ring| if rests { -1 } else { ring });
+            let fds = [self.shared.look.as_raw_fd(), rings[0], rings[1]];
+            let [asked, named, full] = readable(fds, next.saturating_duration_since(now));
+            if self.shared.stopped.load(Ordering::Relaxed) {
                 return;
             }
-            if told {
-                self.hear_names();
-            }
+            let begun = clock::thread_time();
             let now = Instant::now();
-            if full || now >= due {
-                (due, rests_until) = (now + LISTEN_INTERVAL, now + REST);
+            let is_due = now >= due && now >= rests_until;
+            if asked {
+                self.shared.looks();
+            }
+            let more = (asked || named || is_due) && self.hear_names();
+            if !(asked || named || full || is_due) {
+                continue;
+            }
+            if full || is_due {
+                due = now + LISTEN_INTERVAL;
                 self.hear_events();
             }
             if now >= cpus_due {
                 cpus_due = now + CPU_INTERVAL;
                 self.follow_cpus();
             }
+            let spent = clock::thread_time().saturating_sub(begun);
+            rests_until = rests_until.max(now + pace.rest(Instant::now(), spent));
+            if more {
+                due = rests_until;
+            }
         }
     }
 
-    fn hear_names(&mut self) {
+    /// Takes in what functions are called. Whether there is more.
+    fn hear_names(&mut self) -> bool {
         let mut kernels = lock(&self.shared.kernels);
-        while let Some(record) = self.ring.next() {
+        let mut taken = 0;
+        while taken < MAX_NAMES
+            && let Some(record) = self.ring.next()
+        {
             kernels.received(&record);
+            taken += 1;
         }
         let waiting = kernels.is_waiting();
         drop(kernels);
         if waiting {
             self.shared.find_names();
         }
+        taken == MAX_NAMES
     }
 
     fn hear_events(&mut self) {
@@ -255,17 +296,16 @@ impl Listener {
     }
 }
 
-/// Which descriptors have something to read; waits for it for some time, or without end.
-fn readable(fds: [RawFd; 3], patience: Option<Duration>) -> [bool; 3] {
+/// Which descriptors have something to read; waits for it for some time.
+fn readable(fds: [RawFd; 3], patience: Duration) -> [bool; 3] {
     let mut fds = fds.map(|fd| libc::pollfd {
         fd,
         events: libc::POLLIN,
         revents: 0,
     });
-    let milliseconds = patience.map_or(-1, |patience| {
-        // Rounded up: what is not due yet is waited for.
-        i32::try_from(patience.as_micros().div_ceil(1_000)).unwrap_or(i32::MAX)
-    });
+    // Rounded up: what is not due yet is waited for.
+    let milliseconds = patience.as_micros().div_ceil(1_000);
+    let milliseconds = i32::try_from(milliseconds).unwrap_or(i32::MAX);
     // SAFETY: the array outlives the call. A signal makes it return early, with nothing to read. A
     // negative descriptor is passed over.
     unsafe { libc::poll(fds.as_mut_ptr(), 3, milliseconds) };

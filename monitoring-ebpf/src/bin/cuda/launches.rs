@@ -3,9 +3,11 @@
 use core::{ptr, slice};
 
 use aya_ebpf::{
-    bindings::{BPF_F_NO_PREALLOC, BPF_NOEXIST},
+    bindings::{
+        BPF_F_NO_PREALLOC, BPF_NOEXIST, BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP,
+    },
     btf_maps::{HashMap, PerCpuHashMap, RingBuf},
-    helpers::generated::bpf_probe_read_user_str,
+    helpers::generated::{bpf_probe_read_user_str, bpf_ringbuf_query},
     macros::btf_map,
 };
 use monitoring_common::cuda::{
@@ -34,6 +36,9 @@ static LAUNCHED: PerCpuHashMap<LaunchKey, u64, MAX_LAUNCHED, { BPF_F_NO_PREALLOC
 /// lies. No process has an address with this bit.
 const SAME_AS: u64 = 1 << 63;
 
+/// Marks handles in `REGISTERED` whose names were sent: under these is a hash of the name.
+const SENT: u64 = 1 << 63;
+
 /// Most handles of one function that are followed, one to the next: the host's function, the
 /// runtime's kernel, the driver's kernel and its function.
 const MAX_HANDLES: usize = 4;
@@ -46,6 +51,9 @@ static REGISTERED: HashMap<Address, u64, MAX_REGISTERED, { BPF_F_NO_PREALLOC as 
 /// Names of functions that have been launched.
 #[btf_map]
 static NAMES: RingBuf<NamedText, RING_BYTES> = RingBuf::new();
+
+/// With so much in the ring, whoever reads it is woken.
+const WAKE_BYTES: u64 = RING_BYTES as u64 / 4;
 
 /// A name on its way into the ring. A thread's own, because another task may run this program on
 /// this CPU before it is through.
@@ -106,10 +114,27 @@ pub(crate) fn register(thread: &Thread, function: u64, name: u64) {
 
 /// A handle that was given for a name, which may lie in memory that is freed at once. Arguments:
 /// where the handle was put, the name.
+///
+/// Programs may ask for it at each launch: only what is new is sent.
 #[inline(always)]
 pub(crate) fn got(thread: &Thread) {
-    if let Some(handle) = user_word(thread.arguments[0]) {
-        send(thread.process, handle, 0, thread.arguments[1]);
+    let Some(handle) = user_word(thread.arguments[0]) else {
+        return;
+    };
+    let Some(text) = read(thread.process, handle, 0, thread.arguments[1]) else {
+        return;
+    };
+    let hash = hash(text);
+    let sent = address(thread, handle | SENT);
+    // SAFETY: what a program has found stays readable while it runs.
+    if REGISTERED.get_ptr(&sent).map(|known| unsafe { *known }) == Some(hash) {
+        return;
+    }
+    // It may have been another handle of something else.
+    let _ = REGISTERED.remove(address(thread, handle));
+    if send(text) {
+        // Where there is no room, it is sent again.
+        let _ = REGISTERED.insert(sent, hash, 0);
     }
 }
 
@@ -133,6 +158,8 @@ pub(crate) fn aliased(thread: &Thread) {
         lost(DETAILS_FULL);
         return;
     }
+    // It may have had a name of its own.
+    let _ = REGISTERED.remove(address(thread, handle | SENT));
     // It may have been launched before, when nobody knew what it is.
     send_known(thread.process, handle);
 }
@@ -153,7 +180,9 @@ fn send_known(process: ProcessId, function: u64) {
         }
     }
     let same_as = if other == function { 0 } else { other };
-    send(process, function, same_as, name);
+    if let Some(text) = read(process, function, same_as, name) {
+        send(text);
+    }
 }
 
 /// What a function has said of itself.
@@ -167,13 +196,18 @@ fn registered(process: ProcessId, function: u64) -> Option<u64> {
     known.map(|known| unsafe { *known })
 }
 
-/// Sends a function's name, or if that is unknown or cannot be read just now, whose name it has.
-#[inline(never)]
+/// A function with its name, or if that is unknown or cannot be read just now, whose name it has.
+#[inline(always)]
 #[allow(clippy::cast_possible_truncation, reason = "BPF has 64 bits")]
-fn send(process: ProcessId, function: u64, same_as: u64, name: u64) {
+fn read(
+    process: ProcessId,
+    function: u64,
+    same_as: u64,
+    name: u64,
+) -> Option<&'static mut NamedText> {
     let Some(text) = NAME.get_or_create(Task::current()) else {
         lost(DETAILS_FULL);
-        return;
+        return None;
     };
     text.head.function = function;
     text.head.same_as = same_as;
@@ -191,11 +225,55 @@ fn send(process: ProcessId, function: u64, same_as: u64, name: u64) {
         };
         text.head.length = u16::try_from(read).unwrap_or(0);
     }
+    Some(text)
+}
+
+/// Tells names apart.
+#[inline(always)]
+fn hash(text: &NamedText) -> u64 {
+    let length = usize::from(text.head.length);
+    let mut hash = length as u64;
+    for place in (0..NAME_BYTES).step_by(8) {
+        if place >= length {
+            break;
+        }
+        let mut bytes = [0; 8];
+        bytes.copy_from_slice(&text.name[place..place + 8]);
+        let mut word = u64::from_ne_bytes(bytes);
+        if length - place < 8 {
+            // Behind the name is what was there before.
+            word &= (1 << ((length - place) * 8)) - 1;
+        }
+        hash = (hash ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        hash ^= hash >> 29;
+    }
+    hash
+}
+
+/// Sends what was read. Whether there was room.
+#[inline(always)]
+fn send(text: &NamedText) -> bool {
     let head = size_of::<Named>();
     let length = (head + usize::from(text.head.length)).min(size_of::<NamedText>());
     // SAFETY: the text is as long as it is cut to.
     let bytes = unsafe { slice::from_raw_parts(ptr::from_ref(text).cast::<u8>(), length) };
-    if NAMES.output_untyped::<[u8]>(bytes, 0).is_err() {
+    let sent = NAMES.output_untyped::<[u8]>(bytes, wakeup()).is_ok();
+    if !sent {
         lost(DETAILS_FULL);
+    }
+    sent
+}
+
+/// Whether whoever reads the ring is to be woken. It looks by itself often enough, and when it needs a
+/// name; being woken for each would cost it and who calls more than the name.
+#[inline(always)]
+fn wakeup() -> u64 {
+    let ring = ptr::from_ref(&NAMES).cast_mut().cast();
+    // SAFETY: the helper takes the map, which the loader puts in here, and changes nothing.
+    let waiting = unsafe { bpf_ringbuf_query(ring, BPF_RB_AVAIL_DATA.into()) };
+    if waiting >= WAKE_BYTES {
+        BPF_RB_FORCE_WAKEUP.into()
+    } else {
+        BPF_RB_NO_WAKEUP.into()
     }
 }

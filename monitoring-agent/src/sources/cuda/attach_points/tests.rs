@@ -104,7 +104,7 @@ fn a_stripped_library_has_its_exports() {
     assert_eq!(numbers, [1, 2, 3]);
     assert!(content.runtime && !content.symbols);
     let driver = build(
-        "int cuInit(void) { return 0; } int cuMemAlloc_v2(void) { return 0; }",
+        "int cuNoCall(void) { return 0; } int cuMemAlloc_v2(void) { return 0; }",
         &[],
     );
     let content = read(&driver).unwrap();

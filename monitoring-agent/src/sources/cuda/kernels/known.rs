@@ -29,6 +29,8 @@ pub(super) struct Known {
     functions: HashMap<Function, Entry>,
     /// The last process of each number that something is known of.
     processes: HashMap<u32, ProcessId>,
+    /// All of which something may be known.
+    all: HashSet<ProcessId>,
     /// By age, oldest first. One that is no more, or has another age, is left over.
     order: VecDeque<(Function, u64)>,
     next_age: u64,
@@ -65,6 +67,7 @@ impl Known {
         let (process, _) = function;
         let last = self.processes.entry(pid_of(process)).or_default();
         *last = process.max(*last);
+        self.all.insert(process);
         if let Some(entry) = self.functions.get_mut(&function) {
             self.bytes -= entry.what.bytes();
             entry.what = what;
@@ -119,9 +122,16 @@ impl Known {
         self.processes.get(&pid).copied()
     }
 
+    /// The processes of which something may be known.
+    pub(super) fn processes(&self) -> &HashSet<ProcessId> {
+        &self.all
+    }
+
     /// Forgets processes that have ended.
     pub(super) fn remove(&mut self, processes: &HashSet<ProcessId>) {
-        if processes.is_empty() {
+        let before = self.all.len();
+        self.all.retain(|process| !processes.contains(process));
+        if self.all.len() == before {
             return;
         }
         self.processes
@@ -196,6 +206,7 @@ mod tests {
         assert_eq!(known.functions.len() as u64 + known.forgotten(), 40_000);
         known.remove(&HashSet::from([7]));
         assert_eq!((known.bytes, known.functions.len()), (0, 0));
+        assert!(known.processes().is_empty());
     }
 
     #[test]

