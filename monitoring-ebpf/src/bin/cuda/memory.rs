@@ -67,29 +67,58 @@ pub(crate) fn allocated(hook: Hook, thread: &Thread) {
         lost(ALLOCATIONS_FULL);
         return;
     }
-    // SAFETY: as in `copied`.
+    // SAFETY: as above.
     atomic::add(unsafe { &raw mut (*held).allocated_bytes }, bytes);
+}
+
+/// A free begins. Argument: the pointer.
+///
+/// What is freed is forgotten now, and not when the call returns: by then, the library may have
+/// given the same address to another thread.
+#[inline(always)]
+pub(crate) fn frees(hook: Hook, thread: &mut Thread) {
+    let key = address(hook, thread, thread.arguments[0]);
+    let found = ALLOCATIONS.get_ptr_mut(key);
+    // SAFETY: what a program has found stays readable while it runs.
+    let allocation = found.map(|found| unsafe { *found });
+    // Whoever removes the entry frees it; another thread may have been faster.
+    let Some(allocation) = allocation.filter(|_| ALLOCATIONS.remove(key).is_ok()) else {
+        return;
+    };
+    // The least used makes room, so that it cannot be full.
+    let _ = FREED.insert(key, 1, 0);
+    let of = u64::from(allocation.device) | u64::from(allocation.agent) << 16;
+    thread.arguments = [
+        thread.arguments[0],
+        allocation.bytes,
+        allocation.since_ns,
+        of,
+    ];
+}
+
+/// What a free that is about to return has found at its begin. Nothing was made at moment 0.
+#[inline(always)]
+#[allow(clippy::cast_possible_truncation, reason = "16 bits each")]
+fn found(thread: &Thread) -> Option<Allocation> {
+    let [_, bytes, since_ns, of] = thread.arguments;
+    (since_ns != 0).then_some(Allocation {
+        bytes,
+        since_ns,
+        device: of as u16,
+        agent: (of >> 16) as u16,
+        padding: 0,
+    })
 }
 
 /// Argument: the pointer. Freeing nothing is allowed, and nothing.
 #[inline(always)]
 pub(crate) fn freed(hook: Hook, thread: &Thread) {
-    let pointer = thread.arguments[0];
-    if pointer == 0 {
-        return;
-    }
-    let key = address(hook, thread, pointer);
-    let found = ALLOCATIONS.get_ptr_mut(key);
-    // SAFETY: what a program has found stays readable while it runs.
-    let allocation = found.map(|found| unsafe { *found });
-    // Whoever removes the entry has freed it; another thread may have been faster.
-    let removed = ALLOCATIONS.remove(key).is_ok();
-    let Some(allocation) = allocation.filter(|_| removed) else {
-        unexpected(key, thread);
+    let Some(allocation) = found(thread) else {
+        if thread.arguments[0] != 0 {
+            unexpected(address(hook, thread, thread.arguments[0]), thread);
+        }
         return;
     };
-    // The least used makes room, so that it cannot be full.
-    let _ = FREED.insert(key, 1, 0);
     if let Some(sums) = sums_of(thread) {
         // SAFETY: as in `allocated`.
         atomic::add(unsafe { &raw mut (*sums).freed_bytes }, allocation.bytes);
@@ -104,9 +133,15 @@ pub(crate) fn freed(hook: Hook, thread: &Thread) {
 #[inline(always)]
 pub(crate) fn not_freed(hook: Hook, thread: &Thread) {
     let key = address(hook, thread, thread.arguments[0]);
-    // What is in use was refused for another reason.
-    if key.value != 0 && ALLOCATIONS.get_ptr(key).is_none() {
-        unexpected(key, thread);
+    let Some(allocation) = found(thread) else {
+        if thread.arguments[0] != 0 {
+            unexpected(key, thread);
+        }
+        return;
+    };
+    // It was refused for another reason, and is in use as before.
+    if ALLOCATIONS.insert(key, allocation, 0).is_err() {
+        lost(ALLOCATIONS_FULL);
     }
 }
 
