@@ -60,10 +60,13 @@ pub(crate) fn allocated(hook: Hook, thread: &Thread) {
         lost(ALLOCATIONS_FULL);
         return;
     };
-    if ALLOCATIONS
-        .insert(address(hook, thread, pointer), allocation, 0)
-        .is_err()
-    {
+    let key = address(hook, thread, pointer);
+    // What is still there is no more: its context has ended, or nobody follows how it was freed.
+    if let Some(gone) = ALLOCATIONS.get_ptr(key) {
+        // SAFETY: what a program has found stays readable while it runs.
+        no_longer_held(thread, unsafe { &*gone });
+    }
+    if ALLOCATIONS.insert(key, allocation, 0).is_err() {
         lost(ALLOCATIONS_FULL);
         return;
     }
@@ -114,7 +117,8 @@ fn found(thread: &Thread) -> Option<Allocation> {
 #[inline(always)]
 pub(crate) fn freed(hook: Hook, thread: &Thread) {
     let Some(allocation) = found(thread) else {
-        if thread.arguments[0] != 0 {
+        // A handle is released as often as somebody has retained it.
+        if thread.arguments[0] != 0 && hook.variant() != space::HANDLE {
             unexpected(address(hook, thread, thread.arguments[0]), thread);
         }
         return;
@@ -123,7 +127,12 @@ pub(crate) fn freed(hook: Hook, thread: &Thread) {
         // SAFETY: as in `allocated`.
         atomic::add(unsafe { &raw mut (*sums).freed_bytes }, allocation.bytes);
     }
-    if let Some(held) = HELD.get_ptr_mut(holder(thread.process, &allocation)) {
+    no_longer_held(thread, &allocation);
+}
+
+#[inline(always)]
+fn no_longer_held(thread: &Thread, allocation: &Allocation) {
+    if let Some(held) = HELD.get_ptr_mut(holder(thread.process, allocation)) {
         // SAFETY: as in `allocated`.
         atomic::add(unsafe { &raw mut (*held).freed_bytes }, allocation.bytes);
     }
