@@ -216,10 +216,8 @@ pub(crate) fn allocate(bytes: usize) -> usize {
 pub(crate) fn allocate_at(place: usize, bytes: usize) {
     let malloc: unsafe extern "C" fn(*mut usize, usize, usize) -> i32 = black_box(cudaMallocAsync);
     // SAFETY: as above.
-    assert_eq!(
-        given(|result| unsafe { malloc(result, bytes, place) }),
-        place
-    );
+    let given = given(|result| unsafe { malloc(result, bytes, place) });
+    assert_eq!(given, place);
 }
 
 /// Frees memory, or is refused.

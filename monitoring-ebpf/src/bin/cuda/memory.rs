@@ -36,7 +36,8 @@ static HELD: HashMap<HolderKey, Held, MAX_HOLDERS, { BPF_F_NO_PREALLOC as usize 
 #[inline(always)]
 pub(crate) fn allocated(hook: Hook, thread: &Thread) {
     let [result, bytes, rows, _] = thread.arguments;
-    let Some(pointer) = user_word(result) else {
+    // Of no bytes there is no pointer either, and nothing to be freed.
+    let Some(pointer) = user_word(result).filter(|pointer| *pointer != 0) else {
         return;
     };
     let bytes = if hook.argument(2) == NO_ARGUMENT {
