@@ -269,6 +269,7 @@ fn has(port: u16, metric: &str, label: &str, value: &str) -> bool {
 }
 
 /// CPU time of a program that launches so often.
+#[allow(clippy::zombie_processes, reason = "`wait4` waits, and tells the time")]
 fn program_cpu_ns(folder: &Path, launches: u32) -> f64 {
     let arguments = format!("workload --api runtime --launches {launches}");
     let child = Command::new(env::current_exe().expect("this program"))

@@ -9,7 +9,7 @@
 
 use std::{
     mem,
-    os::fd::OwnedFd,
+    os::fd::{BorrowedFd, OwnedFd},
     path::Path,
     sync::{Once, PoisonError, RwLock},
 };
@@ -106,6 +106,13 @@ pub struct FunctionProbe {
     program: &'static str,
     /// For kernels that attach it to many functions at once.
     many: Option<Many>,
+}
+
+impl FunctionProbe {
+    /// The program's name and, where it is not one of the object's own, its descriptor.
+    pub fn program(&self) -> (&'static str, Option<BorrowedFd<'_>>) {
+        (self.program, self.many.as_ref().map(Many::program))
+    }
 }
 
 /// Functions that a program is attached to, until this is dropped, which may take long: before 6.6

@@ -11,7 +11,7 @@ use std::{
     ffi::CString,
     io, mem,
     os::{
-        fd::{AsRawFd as _, FromRawFd as _, OwnedFd},
+        fd::{AsFd as _, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd},
         unix::ffi::OsStrExt as _,
     },
     path::Path,
@@ -98,6 +98,10 @@ pub(super) fn load(object: &[u8], ebpf: &Ebpf, name: &str, at: At) -> anyhow::Re
 }
 
 impl Many {
+    pub(super) fn program(&self) -> BorrowedFd<'_> {
+        self.program.as_fd()
+    }
+
     /// Whether the kernel has such links. It loads programs for attach types that it does not know,
     /// so the proof is a link that it refuses for another reason: a folder has no functions.
     fn is_supported(&self) -> bool {
@@ -155,10 +159,7 @@ fn descriptor(map: &Map) -> Option<i32> {
         | Map::HashMap(map)
         | Map::LruHashMap(map)
         | Map::RingBuf(map)
-        | Map::Unsupported(map) => {
-            use std::os::fd::AsFd as _;
-            Some(map.fd().as_fd().as_raw_fd())
-        }
+        | Map::Unsupported(map) => Some(map.fd().as_fd().as_raw_fd()),
         _ => None,
     }
 }

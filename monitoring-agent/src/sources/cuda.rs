@@ -16,7 +16,7 @@ mod watcher;
 
 use std::{
     collections::BTreeMap,
-    os::fd::AsFd as _,
+    os::fd::{AsFd as _, OwnedFd},
     sync::{Arc, Mutex, TryLockError},
 };
 
@@ -73,6 +73,8 @@ struct Cuda {
     losses: Losses,
     /// What the kernel said last of the programs, and how often it did not run them.
     programs: (Vec<ProgramState>, u64),
+    /// The programs at functions.
+    at_functions: Vec<(&'static str, Option<OwnedFd>)>,
     _watcher: Watcher,
 }
 
@@ -128,6 +130,7 @@ pub fn start(context: &mut StartContext<'_>) -> Result<Box<dyn Source>, StartErr
         users,
         losses,
         programs: Default::default(),
+        at_functions: probes.ends().programs()?,
         _watcher: Watcher::start(&shared, probes, told, names, chosen)?,
         shared,
     }))
@@ -170,7 +173,7 @@ impl Source for Cuda {
         }
         let (name, map) = self.launches.map();
         maps.push(kernel_state::map(name, map.fd(), Some(functions)));
-        for (name, map) in self.sums.maps().into_iter().chain([self.users.map()]) {
+        for (name, map) in self.maps() {
             maps.push(kernel_state::map(name, map.fd(), None));
         }
         Ok(Batch {
@@ -184,6 +187,12 @@ impl Source for Cuda {
 }
 
 impl Cuda {
+    /// Maps whose entries nobody counts at a collection.
+    fn maps(&self) -> impl Iterator<Item = (&'static str, &MapData)> {
+        let maps = self.sums.maps().into_iter().chain(self.leftovers.maps());
+        maps.chain([self.users.map()])
+    }
+
     /// The programs' states. While one of them is attached to a file, those of the last time: that
     /// may take as long as a file system wants.
     fn programs(&mut self) -> (Vec<ProgramState>, u64) {
@@ -194,7 +203,16 @@ impl Cuda {
             }
             Err(TryLockError::WouldBlock) => {}
         }
-        self.programs.clone()
+        let (mut states, recursions) = self.programs.clone();
+        let is_used = |name: &str| self.at_functions.iter().any(|(used, _)| *used == name);
+        states.retain(|state| !PROGRAMS.contains(&&*state.name) || is_used(&state.name));
+        for (name, descriptor) in &self.at_functions {
+            if let Some(descriptor) = descriptor {
+                states.retain(|state| state.name != *name);
+                states.push(kernel_state::program(name, descriptor));
+            }
+        }
+        (states, recursions)
     }
 
     fn overhead(

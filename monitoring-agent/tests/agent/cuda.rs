@@ -9,11 +9,13 @@ mod runtime;
 
 use std::{collections::BTreeMap, env};
 
+use tempfile::TempDir;
+
 use self::rig::{
     ARGUMENTS, Program, agent, compare, compare_cudarc, compare_names, known, launches_by_name,
-    metrics, name_of, same, wait_for_line,
+    metrics, name_of, same, seen, wait_for_line,
 };
-use crate::process::sum;
+use crate::process::{Agent, sum};
 
 /// The test that may be the stand-ins' workload instead.
 const WORKLOAD: &str = "cuda::programs_of_the_runtime_and_of_the_driver";
@@ -107,4 +109,18 @@ fn an_unmodified_program_of_cudarc() {
         calls["cuLaunchKernel"].0,
     );
     compare_cudarc(&metrics, 4 * 2500);
+}
+
+/// A program that has done something of everything that is counted, still holds memory, and runs as
+/// long as it is kept; with its libraries.
+pub(crate) fn known_work(agent: &Agent) -> (Program, TempDir) {
+    let folder = rig::libraries();
+    let arguments = "--api runtime --launches 10 --copies 10 --malloc-pairs 10 --graph 1 --errors 1 \
+                     --wait loaded --wait end";
+    let mut program = Program::workload(folder.path(), arguments);
+    program.line("Loaded");
+    seen(agent, "other", "attached");
+    program.go_on();
+    program.line("End");
+    (program, folder)
 }

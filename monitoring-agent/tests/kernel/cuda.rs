@@ -139,6 +139,10 @@ fn calls_are_counted_once_and_completely() {
         (launches - (THREADS * LAUNCHES) as f64).abs() < 0.5,
         "{launches}"
     );
+    let programs = batch.programs.iter().filter(|program| program.attached);
+    let programs: Vec<_> = programs.map(|program| &*program.name).collect();
+    let at_functions = ["cuda_session", "cuda_enter"].map(|name| programs.contains(&name));
+    assert!(at_functions[0] != at_functions[1], "{programs:?}");
     let windows = sample(&batch, "gpu_kernel_execution_seconds", &me).unwrap();
     let windows = windows.get_histogram().get_sample_count();
     assert!((1..=THREADS).contains(&windows), "{windows}");

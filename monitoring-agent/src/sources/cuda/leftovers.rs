@@ -54,6 +54,16 @@ impl Leftovers {
         })
     }
 
+    /// The maps, for their states.
+    pub(super) fn maps(&self) -> [(&'static str, &MapData); 4] {
+        [
+            ("ALLOCATIONS", &self.allocations),
+            ("REGISTERED", &self.registered),
+            ("CONTEXTS", &self.contexts),
+            ("WINDOWS", &self.windows),
+        ]
+    }
+
     /// What processes have registered.
     pub(super) fn registered(&self) -> &MapData {
         &self.registered

@@ -8,7 +8,7 @@ use std::{
     collections::HashMap,
     fs::File,
     hash::Hash,
-    os::fd::AsRawFd as _,
+    os::fd::{AsRawFd as _, OwnedFd},
     path::{Path, PathBuf},
     thread,
 };
@@ -76,6 +76,21 @@ impl Ends {
             }
             _ => Ok(None),
         }
+    }
+
+    /// The programs that are attached, by their descriptors. They have none of their own where they
+    /// are the object's.
+    pub(super) fn programs(&self) -> anyhow::Result<Vec<(&'static str, Option<OwnedFd>)>> {
+        let probes = match self {
+            Self::Session(probe) => vec![probe],
+            Self::Pair { enter, leave } => vec![enter, leave],
+        };
+        let programs = probes.into_iter().map(|probe| {
+            let (name, descriptor) = probe.program();
+            let copied = descriptor.map(|each| each.try_clone_to_owned()).transpose();
+            Ok((name, copied.context("copy a program's descriptor")?))
+        });
+        programs.collect()
     }
 
     /// Whether the program at the entry decides about each return.

@@ -56,7 +56,7 @@ pub(super) fn configuration(more: &str) -> String {
 }
 
 /// A program that waits until it is told to go on.
-pub(super) struct Program {
+pub(crate) struct Program {
     child: Child,
     input: ChildStdin,
     lines: Lines<BufReader<ChildStdout>>,

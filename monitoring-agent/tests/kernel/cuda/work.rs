@@ -3,6 +3,7 @@
 use std::{
     sync::{atomic::Ordering::Relaxed, mpsc},
     thread,
+    time::Instant,
 };
 
 use super::{
@@ -205,4 +206,33 @@ fn a_wait_counts_while_it_lasts() {
         (waited(&mut node) - last).abs() < 1e-9,
         "nobody waits any more"
     );
+}
+
+#[test]
+fn the_oldest_allocation_has_an_age() {
+    let (mut node, _driver, _alone) = watched();
+    let oldest = |node: &mut Node| {
+        let batch = node.collect(SOURCE);
+        let labels = [("agent", ME), ("device_id", "0")];
+        let age = sample(&batch, "cuda_oldest_allocation_age_seconds", &labels);
+        age.map(|metric| metric.get_gauge().get_value())
+    };
+    let begun = Instant::now();
+    let old = allocate(BYTES);
+    let between = Instant::now();
+    let young = allocate(BYTES);
+    let (age, least) = poll_until("the oldest is looked for", || {
+        let least = between.elapsed().as_secs_f64();
+        Some((oldest(&mut node)?, least))
+    });
+    let most = begun.elapsed().as_secs_f64();
+    assert!(
+        (least..=most).contains(&age),
+        "{age} s, of {least} s to {most} s"
+    );
+    free(old);
+    free(young);
+    poll_until("nothing is left to have an age", || {
+        oldest(&mut node).is_none().then_some(())
+    });
 }

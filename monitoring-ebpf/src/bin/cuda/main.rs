@@ -38,8 +38,8 @@ use monitoring_common::cuda::{
     Hook, Thread,
     kind::{
         ALIAS_FUNCTION, ALLOC, COPY, COPY_BATCH, COPY_STRUCTURE, CREATE_CONTEXT, FREE, GET_CONTEXT,
-        GET_FUNCTION, GRAPH_LAUNCH, LAUNCH, LAUNCH_EX, NAME_FUNCTION, POP_CONTEXT, PUSH_CONTEXT,
-        RECORD_EVENT, SET, SET_CONTEXT, SET_DEVICE, SYNC, SYNC_EVENT,
+        GET_FUNCTION, GRAPH_LAUNCH, LAUNCH, LAUNCH_EX, NAME_FUNCTION, PLAIN, POP_CONTEXT,
+        PUSH_CONTEXT, RECORD_EVENT, SET, SET_CONTEXT, SET_DEVICE, SYNC, SYNC_EVENT,
     },
     lost::{NO_RETURN, THREAD_STATE},
 };
@@ -139,7 +139,9 @@ fn enter(ctx: &ProbeContext) -> bool {
         thread.epoch = epoch;
         thread.agent = agent_of(pid());
     }
-    thread.arguments = arguments(registers, hook);
+    if hook.kind() != PLAIN {
+        thread.arguments = arguments(registers, hook);
+    }
     if matches!(hook.kind(), LAUNCH | LAUNCH_EX) {
         launches::entered(hook, thread);
     }
