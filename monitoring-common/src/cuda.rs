@@ -41,7 +41,8 @@ pub mod lost {
     pub const NO_RETURN: u32 = 6;
     /// An argument that could not be read: its bytes, or its handle, are not counted.
     pub const UNREADABLE: u32 = 7;
-    /// A copy whose bytes cannot be told from its arguments: of arrays, or of too many parts.
+    /// A copy whose bytes cannot be told from its arguments: of arrays, of too many parts, or of
+    /// operands that may be either.
     pub const UNSIZED: u32 = 8;
     /// The reasons' label values, by slot.
     pub const REASONS: [&str; 9] = [

@@ -61,6 +61,8 @@ pub mod layout {
     pub const RUNTIME_3D: u8 = 2;
     /// `cudaMemcpy3DPeerParms`.
     pub const RUNTIME_3D_PEER: u8 = 3;
+    /// `cudaMemcpy3DBatchOp` and `CUDA_MEMCPY3D_BATCH_OP`, of which there may be several: not read.
+    pub const OPERANDS_3D: u8 = 4;
 }
 
 /// What an allocation's number is.

@@ -110,7 +110,37 @@ impl Chosen {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
+    use monitoring_common::cuda::MAX_CALLS;
+
     use super::*;
+
+    #[test]
+    fn each_function_is_in_the_list_once() {
+        let names = names();
+        assert_eq!(names.iter().collect::<HashSet<_>>().len(), names.len());
+        // The last number is that of the calls that measure what a probe costs.
+        assert!(names.len() < MAX_CALLS);
+        for (number, (name, group, positions)) in all().enumerate() {
+            let hook = hook_of(name).unwrap();
+            assert_eq!(usize::from(hook.call()), number, "{name}");
+            assert_eq!((hook.kind(), hook.waits()), (group.kind, group.waits));
+            let places = (0..4).map(|place| hook.argument(place));
+            let given = positions.iter().copied();
+            assert!(places.eq(given.chain([NONE; 4]).take(4)), "{name}");
+        }
+    }
+
+    #[test]
+    fn versions_are_one_call_unless_their_arguments_are_elsewhere() {
+        let call = |symbol| hook_of(symbol).unwrap().call();
+        assert_eq!(call("cuMemcpyHtoD_v2_ptds"), call("cuMemcpyHtoD"));
+        assert_eq!(call("cuCtxCreate_v2"), call("cuCtxCreate"));
+        assert_ne!(call("cuCtxCreate_v4"), call("cuCtxCreate"));
+        // By the driver's call in it, which is followed.
+        assert_eq!(hook_of("cudaMalloc3D"), None);
+    }
 
     #[test]
     fn calls_are_chosen_by_globs() {

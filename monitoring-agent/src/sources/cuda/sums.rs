@@ -23,7 +23,9 @@ const ALLOCATED_HELP: &str = "Device memory allocated by CUDA calls, summed up."
 const FREED_HELP: &str = "Device memory freed by CUDA calls, of what was seen to be allocated.";
 const SET_HELP: &str = "Bytes set by CUDA's memset calls that succeeded.";
 const UNKNOWN_FREES_HELP: &str = "Frees of device memory, refused ones included, that was not seen to \
-                                  be allocated: allocated before the agent looked, or never.";
+                                  be allocated: allocated before the agent looked, or never. \
+                                  Handles that are released once more are not in it, because who \
+                                  retains one releases it too.";
 const DOUBLE_FREES_HELP: &str = "Frees of device memory, refused ones included, that had been freed \
                                  already.";
 const WAITED_HELP: &str = "Time in CUDA calls that return only when the device has done something: \

@@ -68,6 +68,35 @@ extern "C" fn cudaStreamSynchronize(stream: usize) -> i32 {
     0
 }
 
+/// Threads that are in `cudaFreeAsync`, where the memory is free already.
+pub(crate) static FREEING: AtomicU64 = AtomicU64::new(0);
+
+/// Returns when nobody holds [`DEVICE`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn cudaFreeAsync(pointer: usize, stream: usize) -> i32 {
+    FREEING.fetch_add(1, Relaxed);
+    drop(DEVICE.lock().unwrap());
+    FREEING.fetch_sub(1, Relaxed);
+    if black_box(stream) == NO_STREAM {
+        black_box(pointer);
+        return INVALID;
+    }
+    0
+}
+
+/// A stream that does not exist.
+const NO_STREAM: usize = 1;
+
+/// Gives the stream as the pointer.
+#[unsafe(no_mangle)]
+#[inline(never)]
+unsafe extern "C" fn cudaMallocAsync(result: *mut usize, _bytes: usize, stream: usize) -> i32 {
+    // SAFETY: the caller's promise.
+    unsafe { *result = black_box(stream) };
+    0
+}
+
 /// Functions that take numbers and succeed.
 macro_rules! succeeding {
     ($($name:ident($($argument:ident),*);)+) => {
@@ -181,6 +210,21 @@ pub(crate) fn allocate(bytes: usize) -> usize {
     let malloc: unsafe extern "C" fn(*mut usize, usize) -> i32 = black_box(cudaMalloc);
     // SAFETY: the result is written to a variable, here and below.
     given(|result| unsafe { malloc(result, bytes) })
+}
+
+/// Allocates memory at a place.
+pub(crate) fn allocate_at(place: usize, bytes: usize) {
+    let malloc: unsafe extern "C" fn(*mut usize, usize, usize) -> i32 = black_box(cudaMallocAsync);
+    // SAFETY: as above.
+    let given = given(|result| unsafe { malloc(result, bytes, place) });
+    assert_eq!(given, place);
+}
+
+/// Frees memory, or is refused.
+pub(crate) fn free_late(pointer: usize, is_refused: bool) {
+    let free: extern "C" fn(usize, usize) -> i32 = black_box(cudaFreeAsync);
+    let stream = if is_refused { NO_STREAM } else { 0 };
+    assert_eq!(free(pointer, stream) != 0, is_refused);
 }
 
 /// Allocates physical memory.

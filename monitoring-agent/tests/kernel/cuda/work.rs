@@ -1,13 +1,17 @@
 //! Devices, bytes and waits: what single calls are counted as.
 
-use std::{sync::mpsc, thread, time::Instant};
+use std::{
+    sync::{atomic::Ordering::Relaxed, mpsc},
+    thread,
+    time::Instant,
+};
 
 use super::{
     BYTES, SOURCE, held,
     library::{
-        DEVICE, allocate, choose, copy_3d, copy_batch, create, create_context, driver_copy_2d,
-        driver_copy_3d, free, launch, pop, record, release, retain, set_2d, set_halves,
-        wait_for_device, wait_for_event, wait_for_stream,
+        DEVICE, FREEING, allocate, allocate_at, choose, copy_3d, copy_batch, create,
+        create_context, driver_copy_2d, driver_copy_3d, free, free_late, launch, pop, record,
+        release, retain, set_2d, set_halves, wait_for_device, wait_for_event, wait_for_stream,
     },
     watched,
 };
@@ -53,6 +57,8 @@ fn a_handle_may_be_the_same_number_as_a_pointer() {
     let pointers: Vec<_> = (0..2).map(|_| allocate(BYTES)).collect();
     free(handle);
     release(handle);
+    // Somebody has retained it, perhaps.
+    release(handle);
     let batch = node.collect(SOURCE);
     let me = [("agent", ME)];
     let among = u64::from(pointers.contains(&handle));
@@ -61,6 +67,38 @@ fn a_handle_may_be_the_same_number_as_a_pointer() {
     if among == 0 {
         assert_eq!(counter(&batch, "cuda_unknown_frees_total", &me), 1);
     }
+    assert_eq!(counter(&batch, "cuda_double_frees_total", &me), 0);
+}
+
+#[test]
+fn an_address_may_be_given_again_before_the_free_of_it_returns() {
+    let (mut node, _driver, _alone) = watched();
+    let place = 0x5000;
+    allocate_at(place, 100);
+    free_late(place, true);
+    assert_eq!(held(&node.collect(SOURCE), "0"), Some(100));
+    let busy = DEVICE.lock().unwrap();
+    let other = thread::spawn(move || free_late(place, false));
+    poll_until("the free is under way", || {
+        (FREEING.load(Relaxed) > 0).then_some(())
+    });
+    allocate_at(place, 300);
+    drop(busy);
+    other.join().unwrap();
+    let batch = node.collect(SOURCE);
+    assert_eq!(held(&batch, "0"), Some(300));
+    // What is given once more was freed by what nobody follows.
+    allocate_at(place, 500);
+    assert_eq!(held(&node.collect(SOURCE), "0"), Some(500));
+    free_late(place, false);
+    free_late(place, false);
+    let batch = node.collect(SOURCE);
+    let me = |metric| counter(&batch, metric, &[("agent", ME)]);
+    assert_eq!(me("cuda_free_bytes_total"), 600);
+    assert_eq!(me("cuda_double_frees_total"), 1);
+    assert_eq!(me("cuda_unknown_frees_total"), 0);
+    assert_eq!(held(&batch, "0"), Some(0));
+    assert!(losses(&batch).is_empty(), "{:?}", losses(&batch));
 }
 
 #[test]

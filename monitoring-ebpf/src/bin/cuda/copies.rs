@@ -107,9 +107,13 @@ pub(crate) fn copied_structure(variant: u8, thread: &Thread) {
         layout::DRIVER_2D => of_driver(structure, &DRIVER_2D),
         layout::DRIVER_3D => of_driver(structure, &DRIVER_3D),
         layout::RUNTIME_3D => of_runtime(structure, &RUNTIME_3D),
+        layout::OPERANDS_3D => {
+            lost(UNSIZED);
+            None
+        }
         _ => of_runtime(structure, &RUNTIME_3D_PEER),
     };
-    // What could not be read is counted already.
+    // What could not be read or told is counted already.
     if let Some((direction, bytes)) = found {
         add(thread, direction.into(), bytes);
     }

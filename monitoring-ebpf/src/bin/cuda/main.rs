@@ -150,6 +150,9 @@ fn enter(ctx: &ProbeContext) -> bool {
         copies::not_timed(hook, thread, true);
         return false;
     }
+    if hook.kind() == FREE {
+        memory::frees(hook, thread);
+    }
     thread.stack = stack;
     thread.hook = hook.0;
     thread.nested = 0;

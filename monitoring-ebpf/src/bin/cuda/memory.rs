@@ -36,7 +36,8 @@ static HELD: HashMap<HolderKey, Held, MAX_HOLDERS, { BPF_F_NO_PREALLOC as usize 
 #[inline(always)]
 pub(crate) fn allocated(hook: Hook, thread: &Thread) {
     let [result, bytes, rows, _] = thread.arguments;
-    let Some(pointer) = user_word(result) else {
+    // Of no bytes there is no pointer either, and nothing to be freed.
+    let Some(pointer) = user_word(result).filter(|pointer| *pointer != 0) else {
         return;
     };
     let bytes = if hook.argument(2) == NO_ARGUMENT {
@@ -60,41 +61,79 @@ pub(crate) fn allocated(hook: Hook, thread: &Thread) {
         lost(ALLOCATIONS_FULL);
         return;
     };
-    if ALLOCATIONS
-        .insert(address(hook, thread, pointer), allocation, 0)
-        .is_err()
-    {
+    let key = address(hook, thread, pointer);
+    // What is still there is no more: its context has ended, or nobody follows how it was freed.
+    if let Some(gone) = ALLOCATIONS.get_ptr(key) {
+        // SAFETY: what a program has found stays readable while it runs.
+        no_longer_held(thread, unsafe { &*gone });
+    }
+    if ALLOCATIONS.insert(key, allocation, 0).is_err() {
         lost(ALLOCATIONS_FULL);
         return;
     }
-    // SAFETY: as in `copied`.
+    // SAFETY: as above.
     atomic::add(unsafe { &raw mut (*held).allocated_bytes }, bytes);
+}
+
+/// A free begins. Argument: the pointer.
+///
+/// What is freed is forgotten now, and not when the call returns: by then, the library may have
+/// given the same address to another thread.
+#[inline(always)]
+pub(crate) fn frees(hook: Hook, thread: &mut Thread) {
+    let key = address(hook, thread, thread.arguments[0]);
+    let found = ALLOCATIONS.get_ptr_mut(key);
+    // SAFETY: what a program has found stays readable while it runs.
+    let allocation = found.map(|found| unsafe { *found });
+    // Whoever removes the entry frees it; another thread may have been faster.
+    let Some(allocation) = allocation.filter(|_| ALLOCATIONS.remove(key).is_ok()) else {
+        return;
+    };
+    // The least used makes room, so that it cannot be full.
+    let _ = FREED.insert(key, 1, 0);
+    let of = u64::from(allocation.device) | u64::from(allocation.agent) << 16;
+    thread.arguments = [
+        thread.arguments[0],
+        allocation.bytes,
+        allocation.since_ns,
+        of,
+    ];
+}
+
+/// What a free that is about to return has found at its begin. Nothing was made at moment 0.
+#[inline(always)]
+#[allow(clippy::cast_possible_truncation, reason = "16 bits each")]
+fn found(thread: &Thread) -> Option<Allocation> {
+    let [_, bytes, since_ns, of] = thread.arguments;
+    (since_ns != 0).then_some(Allocation {
+        bytes,
+        since_ns,
+        device: of as u16,
+        agent: (of >> 16) as u16,
+        padding: 0,
+    })
 }
 
 /// Argument: the pointer. Freeing nothing is allowed, and nothing.
 #[inline(always)]
 pub(crate) fn freed(hook: Hook, thread: &Thread) {
-    let pointer = thread.arguments[0];
-    if pointer == 0 {
-        return;
-    }
-    let key = address(hook, thread, pointer);
-    let found = ALLOCATIONS.get_ptr_mut(key);
-    // SAFETY: what a program has found stays readable while it runs.
-    let allocation = found.map(|found| unsafe { *found });
-    // Whoever removes the entry has freed it; another thread may have been faster.
-    let removed = ALLOCATIONS.remove(key).is_ok();
-    let Some(allocation) = allocation.filter(|_| removed) else {
-        unexpected(key, thread);
+    let Some(allocation) = found(thread) else {
+        // A handle is released as often as somebody has retained it.
+        if thread.arguments[0] != 0 && hook.variant() != space::HANDLE {
+            unexpected(address(hook, thread, thread.arguments[0]), thread);
+        }
         return;
     };
-    // The least used makes room, so that it cannot be full.
-    let _ = FREED.insert(key, 1, 0);
     if let Some(sums) = sums_of(thread) {
         // SAFETY: as in `allocated`.
         atomic::add(unsafe { &raw mut (*sums).freed_bytes }, allocation.bytes);
     }
-    if let Some(held) = HELD.get_ptr_mut(holder(thread.process, &allocation)) {
+    no_longer_held(thread, &allocation);
+}
+
+#[inline(always)]
+fn no_longer_held(thread: &Thread, allocation: &Allocation) {
+    if let Some(held) = HELD.get_ptr_mut(holder(thread.process, allocation)) {
         // SAFETY: as in `allocated`.
         atomic::add(unsafe { &raw mut (*held).freed_bytes }, allocation.bytes);
     }
@@ -104,9 +143,15 @@ pub(crate) fn freed(hook: Hook, thread: &Thread) {
 #[inline(always)]
 pub(crate) fn not_freed(hook: Hook, thread: &Thread) {
     let key = address(hook, thread, thread.arguments[0]);
-    // What is in use was refused for another reason.
-    if key.value != 0 && ALLOCATIONS.get_ptr(key).is_none() {
-        unexpected(key, thread);
+    let Some(allocation) = found(thread) else {
+        if thread.arguments[0] != 0 {
+            unexpected(key, thread);
+        }
+        return;
+    };
+    // It was refused for another reason, and is in use as before.
+    if ALLOCATIONS.insert(key, allocation, 0).is_err() {
+        lost(ALLOCATIONS_FULL);
     }
 }
 

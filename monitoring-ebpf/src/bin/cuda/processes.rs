@@ -7,7 +7,9 @@ use aya_ebpf::{
     macros::{btf_map, btf_tracepoint},
     programs::BtfTracePointContext,
 };
-use monitoring_common::cuda::{Hook, MAX_USERS, ProcessId, Thread, lost::DETAILS_FULL, process_at};
+use monitoring_common::cuda::{
+    Hook, MAX_USERS, ProcessId, Thread, kind::ALIAS_FUNCTION, lost::DETAILS_FULL, process_at,
+};
 use monitoring_ebpf::{ABSENT, lost::lost, object::Object, task_storage::Task};
 
 use crate::{THREADS, calls, now_ns, pid, windows};
@@ -99,7 +101,10 @@ pub(crate) fn leave(thread: &mut Thread) {
     }
     thread.stack = 0;
     let hook = Hook(thread.hook);
-    calls::count_untimed(hook, thread.agent);
+    // That is no call of the program's, as at its return.
+    if hook.kind() != ALIAS_FUNCTION {
+        calls::count_untimed(hook, thread.agent);
+    }
     if hook.waits() {
         windows::waits_no_longer();
     }

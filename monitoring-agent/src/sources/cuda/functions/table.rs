@@ -4,7 +4,11 @@
 //! passed by value as two. A function that is called by several names, for other versions of its
 //! arguments or for another default stream, is in the list once.
 
+mod plain;
+
 use monitoring_common::cuda::{NO_ARGUMENT, direction, kind, layout, space};
+
+use plain::{DRIVER, RUNTIME};
 
 /// Functions that are treated alike.
 pub(super) struct Group {
@@ -101,6 +105,10 @@ pub(super) const GROUPS: &[Group] = &[
             ("cudaMemcpyFromArrayAsync", &[4, NONE, 5]),
             ("cudaMemcpy2DToArrayAsync", &[5, 6, 7]),
             ("cudaMemcpy2DFromArrayAsync", &[5, 6, 7]),
+            ("cudaMemcpyArrayToArray", &[6, NONE, 7]),
+            ("cudaMemcpy2DArrayToArray", &[6, 7, 8]),
+            ("cudaMemcpyWithAttributesAsync", &[2]),
+            ("cuMemcpyWithAttributesAsync", &[2]),
             ("cuMemcpyAsync", &[2]),
         ],
     ),
@@ -159,6 +167,15 @@ pub(super) const GROUPS: &[Group] = &[
     structures(
         layout::RUNTIME_3D_PEER,
         &[("cudaMemcpy3DPeer", &[0]), ("cudaMemcpy3DPeerAsync", &[0])],
+    ),
+    structures(
+        layout::OPERANDS_3D,
+        &[
+            ("cudaMemcpy3DWithAttributesAsync", &[0]),
+            ("cudaMemcpy3DBatchAsync", &[1]),
+            ("cuMemcpy3DWithAttributesAsync", &[0]),
+            ("cuMemcpy3DBatchAsync", &[1]),
+        ],
     ),
     sets(
         0,
@@ -284,6 +301,7 @@ pub(super) const GROUPS: &[Group] = &[
         &[
             ("cuModuleGetFunction", &[0, 2]),
             ("cuLibraryGetKernel", &[0, 2]),
+            ("cudaLibraryGetKernel", &[0, 2]),
         ],
     ),
     group(
@@ -296,61 +314,8 @@ pub(super) const GROUPS: &[Group] = &[
         ],
     ),
     group(kind::NAME_FUNCTION, &[("__cudaRegisterFunction", &[1, 3])]),
-    group(
-        kind::PLAIN,
-        &[
-            ("cudaMallocHost", &[]),
-            ("cudaHostAlloc", &[]),
-            ("cudaHostRegister", &[]),
-            ("cudaFreeHost", &[]),
-            ("cudaStreamCreate", &[]),
-            ("cudaStreamCreateWithFlags", &[]),
-            ("cudaStreamCreateWithPriority", &[]),
-            ("cudaStreamDestroy", &[]),
-            ("cudaStreamWaitEvent", &[]),
-            ("cudaStreamBeginCapture", &[]),
-            ("cudaStreamEndCapture", &[]),
-            ("cudaEventCreate", &[]),
-            ("cudaEventCreateWithFlags", &[]),
-            ("cudaEventDestroy", &[]),
-            ("cudaGraphInstantiate", &[]),
-            ("cudaGraphInstantiateWithFlags", &[]),
-            ("cudaGraphInstantiateWithParams", &[]),
-            ("cudaGraphUpload", &[]),
-            ("cudaGraphExecDestroy", &[]),
-            ("cudaGraphCreate", &[]),
-            ("cudaGraphDestroy", &[]),
-            ("cudaLibraryLoadData", &[]),
-            ("cudaLibraryLoadFromFile", &[]),
-            ("cuMemAllocHost", &[]),
-            ("cuMemHostAlloc", &[]),
-            ("cuMemHostRegister", &[]),
-            ("cuMemFreeHost", &[]),
-            ("cuMemMap", &[]),
-            ("cuMemUnmap", &[]),
-            ("cuStreamCreate", &[]),
-            ("cuStreamCreateWithPriority", &[]),
-            ("cuStreamDestroy", &[]),
-            ("cuStreamWaitEvent", &[]),
-            ("cuStreamBeginCapture", &[]),
-            ("cuStreamEndCapture", &[]),
-            ("cuEventCreate", &[]),
-            ("cuEventDestroy", &[]),
-            ("cuGraphInstantiate", &[]),
-            ("cuGraphInstantiateWithFlags", &[]),
-            ("cuGraphInstantiateWithParams", &[]),
-            ("cuGraphUpload", &[]),
-            ("cuGraphExecDestroy", &[]),
-            ("cuGraphCreate", &[]),
-            ("cuGraphDestroy", &[]),
-            ("cuInit", &[]),
-            ("cuModuleLoad", &[]),
-            ("cuModuleLoadData", &[]),
-            ("cuModuleLoadDataEx", &[]),
-            ("cuModuleLoadFatBinary", &[]),
-            ("cuModuleUnload", &[]),
-            ("cuLibraryLoadData", &[]),
-            ("cuLibraryLoadFromFile", &[]),
-        ],
-    ),
+    // Of a part of a device: which launches it has waited for cannot be told.
+    waiting(&group(kind::PLAIN, &[("cudaExecutionCtxSynchronize", &[])])),
+    group(kind::PLAIN, RUNTIME),
+    group(kind::PLAIN, DRIVER),
 ];
