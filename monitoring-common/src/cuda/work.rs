@@ -132,7 +132,7 @@ pub struct Held {
 
 const _: () = assert!(size_of::<Held>() == 8 + 8);
 
-/// Launches on a stream, or of a process on all its streams, that nobody has waited for.
+/// Launches on a stream, or of a process on all streams of a device, that nobody has waited for.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub struct Window {
@@ -140,19 +140,21 @@ pub struct Window {
     pub first_ns: u64,
     /// When the last launch was made.
     pub last_ns: u64,
-    /// Of a process: when the last wait for all its streams began.
+    /// Of a device: when the last wait for all streams began.
     pub synced_ns: u64,
-    /// Of a process: its streams with such launches.
+    /// Of a device: the process's streams with such launches.
     pub open: u64,
+    /// Of a stream: the device of its last launch.
+    pub device: u64,
 }
 
-const _: () = assert!(size_of::<Window>() == 4 * 8);
+const _: () = assert!(size_of::<Window>() == 5 * 8);
 
 /// An event that was put into a stream.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub struct RecordedEvent {
-    /// The stream.
+    /// The stream, as windows are called.
     pub stream: u64,
     /// When.
     pub recorded_ns: u64,

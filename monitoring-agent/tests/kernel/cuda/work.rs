@@ -175,6 +175,26 @@ fn windows_end_with_what_waited_for_their_launches() {
     expect(4, "all was waited for");
 }
 
+#[test]
+fn a_wait_for_one_device_is_none_for_another() {
+    let (mut node, _driver, _alone) = watched();
+    let (first, second) = (retain(0), retain(1));
+    // The default stream, of which each device has one.
+    choose(first);
+    launch(1, 0);
+    choose(second);
+    launch(1, 0);
+    wait_for_device();
+    assert_eq!(windows(&mut node), 1);
+    choose(first);
+    wait_for_stream(0);
+    assert_eq!(windows(&mut node), 2);
+    wait_for_device();
+    assert_eq!(windows(&mut node), 2);
+    // Leaves this thread as it was.
+    choose(retain(0));
+}
+
 /// How long this process has waited, in seconds.
 fn waited(node: &mut Node) -> f64 {
     let batch = node.collect(SOURCE);

@@ -69,7 +69,7 @@ pub(crate) fn entered(hook: Hook, thread: &Thread) {
     } else {
         stream
     };
-    windows::launched(thread.process, stream, now_ns());
+    windows::launched(thread, stream, now_ns());
     let key = LaunchKey {
         function,
         process: thread.process,
@@ -94,7 +94,7 @@ pub(crate) fn entered(hook: Hook, thread: &Thread) {
 /// A graph that was launched.
 #[inline(always)]
 pub(crate) fn graph(thread: &Thread) {
-    windows::launched(thread.process, thread.arguments[1], thread.entered_ns);
+    windows::launched(thread, thread.arguments[1], thread.entered_ns);
     if let Some(sums) = sums_of(thread) {
         // SAFETY: the pointer is to a map's value; only an address is taken.
         atomic::add(unsafe { &raw mut (*sums).graphs }, 1);
@@ -127,7 +127,7 @@ pub(crate) fn got(thread: &Thread) {
     let hash = hash(text);
     let sent = address(thread, handle | SENT);
     // SAFETY: what a program has found stays readable while it runs.
-    if REGISTERED.get_ptr(&sent).map(|known| unsafe { *known }) == Some(hash) {
+    if REGISTERED.get_ptr(sent).map(|known| unsafe { *known }) == Some(hash) {
         return;
     }
     // It may have been another handle of something else.

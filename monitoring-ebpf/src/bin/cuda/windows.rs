@@ -1,6 +1,6 @@
 //! From a launch to the end of the wait for it: an upper bound of how long the device worked.
 //!
-//! A window begins with the first launch, on a stream or by a process, that nobody has waited for,
+//! A window begins with the first launch, on a stream or on a device, that nobody has waited for,
 //! and ends with the next wait for that stream or for the whole device. A window that has ended
 //! stays in the map for the next launch, so that hardly any launch makes an entry.
 //!
@@ -22,8 +22,27 @@ use monitoring_ebpf::{atomic, lost::lost};
 
 use crate::{calls::observe, memory::sums_of};
 
-/// Stands for all streams of a process. No stream has this handle: they are addresses, or 0 to 2.
-const ALL_STREAMS: u64 = u64::MAX;
+/// Handles up to this one are the default streams, of which each device has its own. The others are
+/// addresses.
+const LAST_DEFAULT_STREAM: u64 = 2;
+
+/// Marks what is of a device: no address has this bit.
+const OF_DEVICE: u64 = 1 << 63;
+
+/// What a stream is called here.
+#[inline(always)]
+fn name_of(stream: u64, device: u64) -> u64 {
+    if stream > LAST_DEFAULT_STREAM {
+        return stream;
+    }
+    OF_DEVICE | device << 8 | stream
+}
+
+/// What all streams of a device together are called.
+#[inline(always)]
+fn all_of(device: u64) -> u64 {
+    OF_DEVICE | device << 8 | 0xff
+}
 
 #[btf_map]
 static WINDOWS: HashMap<Address, Window, MAX_WINDOWS, { BPF_F_NO_PREALLOC as usize }> =
@@ -40,9 +59,12 @@ static WAITING: HashMap<u32, Waiting, MAX_WAITING, { BPF_F_NO_PREALLOC as usize 
 
 /// A launch on a stream.
 #[inline(always)]
-pub(crate) fn launched(process: ProcessId, stream: u64, now_ns: u64) {
-    let (Some(window), Some(all)) = (window_of(process, stream), window_of(process, ALL_STREAMS))
-    else {
+pub(crate) fn launched(thread: &Thread, stream: u64, now_ns: u64) {
+    let (process, device) = (thread.process, thread.device.into());
+    let (Some(window), Some(all)) = (
+        window_of(process, name_of(stream, device)),
+        window_of(process, all_of(device)),
+    ) else {
         return;
     };
     // SAFETY: entries are removed when their process is no more; what a program has found stays
@@ -50,6 +72,7 @@ pub(crate) fn launched(process: ProcessId, stream: u64, now_ns: u64) {
     unsafe {
         let first_ns = (*window).first_ns;
         (*window).last_ns = now_ns;
+        (*window).device = device;
         if first_ns != 0 && first_ns >= (*all).synced_ns {
             return;
         }
@@ -100,7 +123,8 @@ pub(crate) fn ended(hook: Hook, thread: &Thread, left_ns: u64) {
         stream_ended(thread, thread.arguments[0], left_ns);
         return;
     }
-    let Some(all) = WINDOWS.get_ptr_mut(key(thread.process, ALL_STREAMS)) else {
+    let all = all_of(thread.device.into());
+    let Some(all) = WINDOWS.get_ptr_mut(key(thread.process, all)) else {
         return;
     };
     // SAFETY: as in `launched`.
@@ -120,7 +144,8 @@ pub(crate) fn ended(hook: Hook, thread: &Thread, left_ns: u64) {
 /// The end of a wait for all launches on a stream.
 #[inline(always)]
 pub(crate) fn stream_ended(thread: &Thread, stream: u64, left_ns: u64) {
-    end(thread, stream, thread.entered_ns, left_ns);
+    let name = name_of(stream, thread.device.into());
+    end(thread, name, thread.entered_ns, left_ns);
 }
 
 /// An event is put into a stream. Arguments: event, stream.
@@ -128,7 +153,7 @@ pub(crate) fn stream_ended(thread: &Thread, stream: u64, left_ns: u64) {
 pub(crate) fn recorded(thread: &Thread) {
     let [event, stream, _, _] = thread.arguments;
     let recorded = RecordedEvent {
-        stream,
+        stream: name_of(stream, thread.device.into()),
         recorded_ns: thread.entered_ns,
     };
     if EVENTS
@@ -151,11 +176,13 @@ pub(crate) fn event_ended(thread: &Thread, left_ns: u64) {
 
 /// Ends a stream's window as far as launches before a moment go.
 #[inline(always)]
-fn end(thread: &Thread, stream: u64, before_ns: u64, left_ns: u64) {
-    let (Some(window), Some(all)) = (
-        WINDOWS.get_ptr_mut(key(thread.process, stream)),
-        WINDOWS.get_ptr_mut(key(thread.process, ALL_STREAMS)),
-    ) else {
+fn end(thread: &Thread, name: u64, before_ns: u64, left_ns: u64) {
+    let Some(window) = WINDOWS.get_ptr_mut(key(thread.process, name)) else {
+        return;
+    };
+    // SAFETY: as in `launched`.
+    let device = unsafe { (*window).device };
+    let Some(all) = WINDOWS.get_ptr_mut(key(thread.process, all_of(device))) else {
         return;
     };
     // SAFETY: as in `launched`.
@@ -192,8 +219,8 @@ fn executed(thread: &Thread, begun_ns: u64, left_ns: u64) {
 }
 
 #[inline(always)]
-fn window_of(process: ProcessId, stream: u64) -> Option<*mut Window> {
-    let key = key(process, stream);
+fn window_of(process: ProcessId, name: u64) -> Option<*mut Window> {
+    let key = key(process, name);
     let found = WINDOWS.get_ptr_mut(key);
     if found.is_some() {
         return found;
@@ -203,6 +230,7 @@ fn window_of(process: ProcessId, stream: u64) -> Option<*mut Window> {
         last_ns: 0,
         synced_ns: 0,
         open: 0,
+        device: 0,
     };
     // Another thread may be first; its entry serves as well.
     let _ = WINDOWS.insert(key, none, BPF_NOEXIST.into());
