@@ -8,6 +8,7 @@
 //! variables, then flags. All problems of all layers are reported at once.
 
 mod agents;
+mod cuda;
 mod document;
 mod endpoint;
 mod layers;
@@ -27,6 +28,7 @@ use std::{
     time::Duration,
 };
 
+pub use cuda::CudaConfig;
 pub use layers::{DEFAULT_FILE, Loaded, load};
 pub use problem::{ConfigError, Place, Problem};
 pub use rules::Identity;
@@ -121,7 +123,7 @@ pub struct PeerNetwork {
 }
 
 /// `[sources.<family>]`, one field per source, of the source's own name.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Sources {
     /// Host metrics from /proc and /sys.
     pub host: Switch,
@@ -136,6 +138,8 @@ pub struct Sources {
     pub net: Switch,
     /// System calls.
     pub syscalls: SyscallsConfig,
+    /// Calls into CUDA's libraries.
+    pub cuda: CudaConfig,
     /// GPUs.
     pub gpu: GpuConfig,
 }

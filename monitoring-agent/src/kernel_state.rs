@@ -31,14 +31,23 @@ pub fn programs_but(loaded: &Loaded, made_good: &[&str]) -> (Vec<ProgramState>, 
         if !made_good.contains(name) {
             recursions += value(&info, "recursion_misses").unwrap_or(0);
         }
-        ProgramState {
-            name: (*name).to_owned(),
-            attached: attached.is_ok(),
-            runs: value(&info, "run_cnt").unwrap_or(0),
-            run_ns: value(&info, "run_time_ns").unwrap_or(0),
-        }
+        state(name, attached.is_ok(), &info)
     });
     (states.collect(), recursions)
+}
+
+/// A program that is attached by itself, by its descriptor.
+pub fn program(name: &str, fd: impl AsFd) -> ProgramState {
+    state(name, true, &fdinfo(fd.as_fd()))
+}
+
+fn state(name: &str, attached: bool, info: &str) -> ProgramState {
+    ProgramState {
+        name: name.to_owned(),
+        attached,
+        runs: value(info, "run_cnt").unwrap_or(0),
+        run_ns: value(info, "run_time_ns").unwrap_or(0),
+    }
 }
 
 /// A map's state; `entries` as counted by the caller.

@@ -6,6 +6,8 @@
 
 mod attach;
 mod cgroup;
+mod functions;
+mod many;
 mod names;
 
 use std::{
@@ -22,6 +24,7 @@ use aya::{
     maps::{Map, MapData, MapError},
     programs::Iter,
 };
+pub use functions::{FunctionLinks, FunctionProbe};
 use monitoring_common::agents::{AGENT_OF, LABEL_EPOCH};
 
 use crate::{

@@ -14,11 +14,17 @@ use std::{
 use anyhow::Context as _;
 use aya::{Pod, maps::MapData};
 
+/// `BPF_MAP_DELETE_ELEM` of the same.
+const BPF_MAP_DELETE_ELEM: libc::c_int = 3;
+
 /// Entries asked for at a time. With 128 CPUs and values of 240 bytes this is a buffer of 2 MB.
 const BATCH: usize = 64;
 
 /// `BPF_MAP_LOOKUP_BATCH` of `enum bpf_cmd` in the kernel's `include/uapi/linux/bpf.h`.
 const BPF_MAP_LOOKUP_BATCH: libc::c_int = 24;
+
+/// `BPF_MAP_DELETE_BATCH` of the same.
+const BPF_MAP_DELETE_BATCH: libc::c_int = 27;
 
 /// `BPF_MAP_LOOKUP_ELEM` of the same.
 const BPF_MAP_LOOKUP_ELEM: libc::c_int = 1;
@@ -170,6 +176,53 @@ impl<V: Pod> PerCpuElements<V> {
         result.context("read an element of a per-CPU map")?;
         Ok(&self.0)
     }
+}
+
+/// Removes an entry of a hash map. One that is not there is removed already.
+pub fn remove<K: Pod>(map: impl AsFd, key: &K) -> anyhow::Result<()> {
+    let mut attr = ElementAttr {
+        map_fd: descriptor(map)?,
+        padding: 0,
+        key: ptr::from_ref(key) as u64,
+        value: 0,
+        flags: 0,
+    };
+    // SAFETY: the key is the map's, and outlives the call.
+    match unsafe { bpf(BPF_MAP_DELETE_ELEM, &mut attr) } {
+        Err(error) if error.raw_os_error() != Some(libc::ENOENT) => {
+            Err(error).context("remove an entry of a map")
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Removes entries of a hash map, with few system calls. Those that are not there are removed already.
+pub fn remove_all<K: Pod>(map: impl AsFd, keys: &[K]) -> anyhow::Result<()> {
+    let mut left = keys;
+    while !left.is_empty() {
+        let mut attr = BatchAttr {
+            in_batch: 0,
+            out_batch: 0,
+            keys: left.as_ptr() as u64,
+            values: 0,
+            count: u32::try_from(left.len()).context("batch size")?,
+            map_fd: descriptor(&map)?,
+            elem_flags: 0,
+            flags: 0,
+        };
+        // SAFETY: there are `count` keys, which outlive the call.
+        let result = unsafe { bpf(BPF_MAP_DELETE_BATCH, &mut attr) };
+        // It stops at the first that is not there.
+        let removed = usize::try_from(attr.count).context("batch count")?;
+        left = match result {
+            Ok(()) => &[],
+            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => {
+                left.get(removed + 1..).unwrap_or_default()
+            }
+            Err(error) => return Err(error).context("remove entries of a map"),
+        };
+    }
+    Ok(())
 }
 
 /// The kernel hands out per-CPU values at multiples of 8 bytes.

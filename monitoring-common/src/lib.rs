@@ -8,6 +8,7 @@
 
 pub mod agents;
 pub mod block;
+pub mod cuda;
 pub mod histogram;
 pub mod net;
 pub mod process;

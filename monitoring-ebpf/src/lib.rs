@@ -8,6 +8,7 @@
 
 pub mod agents;
 pub mod atomic;
+pub mod bounds;
 pub mod iter;
 pub mod lost;
 pub mod object;

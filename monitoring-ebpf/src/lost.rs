@@ -5,7 +5,7 @@ use aya_ebpf::{btf_maps::PerCpuArray, macros::btf_map};
 use crate::atomic;
 
 /// Most reasons a family can tell apart; each family names its own in `monitoring-common`.
-const MAX_REASONS: usize = 8;
+const MAX_REASONS: usize = 16;
 
 #[btf_map]
 static LOST: PerCpuArray<u64, MAX_REASONS> = PerCpuArray::new();

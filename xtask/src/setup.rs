@@ -1,6 +1,8 @@
 //! `cargo xtask setup`: makes this machine able to build the agent and to run its tests. Says what
 //! it finds and what it does; does nothing where nothing is missing.
 
+mod cudart;
+
 use std::path::Path;
 
 use anyhow::{Result, bail};
@@ -20,7 +22,12 @@ struct Tool {
 /// What the tests need beside Rust: independent counterparts that their numbers are compared
 /// with, a machine for the other kernels, and what knows the repository's files. Programs of one
 /// package follow each other.
-const TOOLS: [Tool; 16] = [
+const TOOLS: [Tool; 17] = [
+    Tool {
+        program: "strip",
+        package: "binutils",
+        service: None,
+    },
     Tool {
         program: "bpftool",
         package: "bpftool",
@@ -106,7 +113,12 @@ const TOOLS: [Tool; 16] = [
 /// All that building and testing need. Where something cannot be had, the rest is set up all the
 /// same, and the error names all that is left to do.
 pub(crate) fn everything(root: &Path) -> Result<()> {
-    let parts = [toolchain::ensure(root), compiler::components(root), tools()];
+    let parts = [
+        toolchain::ensure(root),
+        compiler::components(root),
+        tools(),
+        cudart::ensure(root),
+    ];
     let problems: Vec<String> = parts
         .into_iter()
         .filter_map(|part| Some(format!("{:#}", part.err()?)))

@@ -10,14 +10,25 @@ use crate::process::{Running, free_port, scrape, wait_for};
 /// The agent on `port` with these families and no other, and with the kernel's BPF statistics on
 /// or not.
 pub(crate) fn agent(port: u16, families: &[&str], bpf_stats: bool) -> Running {
+    let monitoring = format!("collection_interval = \"1s\"\nbpf_stats = {bpf_stats}\n");
+    agent_with(port, families, &monitoring, "")
+}
+
+/// The agent on `port` with these families and no other, with settings of `[monitoring]` and of the
+/// families.
+pub(crate) fn agent_with(
+    port: u16,
+    families: &[&str],
+    monitoring: &str,
+    of_families: &str,
+) -> Running {
     let sections = SOURCES.iter().map(|source| {
         let enabled = families.contains(&source.name);
-        format!("[sources.{}]\nenabled = {enabled}\n", source.name)
+        let settings = if enabled { of_families } else { "" };
+        format!("[sources.{}]\nenabled = {enabled}\n{settings}", source.name)
     });
-    let config = format!(
-        "[monitoring]\ncollection_interval = \"1s\"\nbpf_stats = {bpf_stats}\n{}",
-        sections.collect::<String>()
-    );
+    let sections: String = sections.collect();
+    let config = format!("[monitoring]\n{monitoring}{sections}");
     let file = tempfile::NamedTempFile::new().expect("a temporary file");
     fs::write(file.path(), config).expect("write the configuration");
     let path = file.path().to_str().expect("a path in UTF-8");

@@ -107,7 +107,7 @@ fn loop_ns() -> f64 {
     (thread_cpu_ns() - begun) / f64::from(CALLS)
 }
 
-fn thread_cpu_ns() -> f64 {
+pub(crate) fn thread_cpu_ns() -> f64 {
     let mut time = libc::timespec {
         tv_sec: 0,
         tv_nsec: 0,

@@ -212,17 +212,7 @@ fn read_pattern(
 fn pattern(value: &DeValue<'_>) -> Result<Pattern, Fault> {
     let cure =
         "use a glob or a list of globs, for example \"trainer*\"; write [[] for the character [";
-    let glob = Value::Toml(value).text("a glob", cure)?;
-    if glob.is_empty() {
-        return Err(Fault::new("empty, so it would match nothing", cure));
-    }
-    Pattern::new(glob).map_err(|error| {
-        // The crate counts in characters from 0.
-        Fault::new(
-            format!("{} at character {}", error.msg, error.pos + 1),
-            cure,
-        )
-    })
+    values::glob(Value::Toml(value), cure)
 }
 
 /// Characters of a container's id.

@@ -4,7 +4,7 @@
 //! the same way whoever gives it.
 
 use super::{
-    Config, endpoint,
+    Config, cuda, endpoint,
     problem::Fault,
     values::{self, Value},
 };
@@ -138,7 +138,25 @@ pub(super) const SOURCES: &[(&str, &[Setting])] = &[
     switches!(block: enabled),
     switches!(net: enabled),
     switches!(syscalls: enabled, watched_only),
+    ("cuda", CUDA),
     ("gpu", GPU),
+];
+
+/// `[sources.cuda]`.
+const CUDA: &[Setting] = &[
+    setting!("enabled", config.sources.cuda.enabled, values::boolean),
+    setting!("libraries", config.sources.cuda.libraries, cuda::libraries),
+    setting!("calls", config.sources.cuda.calls, cuda::calls),
+    setting!(
+        "exclude_calls",
+        config.sources.cuda.exclude_calls,
+        cuda::calls
+    ),
+    setting!(
+        "overhead_budget",
+        config.sources.cuda.overhead_budget,
+        values::rate
+    ),
 ];
 
 /// `[sources.gpu]`.

@@ -1,6 +1,7 @@
 //! Tests of the configuration as a whole: its layers, its defaults and its file of examples.
 
 mod broken;
+mod cuda;
 mod notes;
 mod peers;
 mod properties;
@@ -105,6 +106,7 @@ fn the_example_is_the_defaults_and_names_every_key() {
         .replace("\n#node", "\nnode")
         .replace("\n#otlp", "\notlp")
         .replace("\n#nvml", "\nnvml")
+        .replace("\n#libraries", "\nlibraries")
         .replace("\n#[[", "\n[[");
     let all = ["name", "addresses", "type"].iter().fold(all, |all, key| {
         all.replace(&format!("\n#{key}"), &format!("\n{key}"))
@@ -112,6 +114,7 @@ fn the_example_is_the_defaults_and_names_every_key() {
     let config = load_file(&all).unwrap().config;
     assert_eq!((config.node.as_str(), config.peers.len()), ("gpu-01", 1));
     assert!(config.sources.gpu.nvml_library.is_some());
+    assert!(!config.sources.cuda.libraries.is_empty());
 }
 
 #[test]

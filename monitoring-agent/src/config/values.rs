@@ -10,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use glob::Pattern;
 use toml::de::DeValue;
 
 use super::problem::Fault;
@@ -227,6 +228,21 @@ pub(super) fn library(value: Value<'_>) -> Result<PathBuf, Fault> {
         return Ok(PathBuf::from(text));
     };
     Err(Fault::new(fault, cure))
+}
+
+/// A glob that matches something.
+pub(super) fn glob(value: Value<'_>, cure: &str) -> Result<Pattern, Fault> {
+    let glob = value.text("a glob", cure)?;
+    if glob.is_empty() {
+        return Err(Fault::new("empty, so it would match nothing", cure));
+    }
+    Pattern::new(glob).map_err(|error| {
+        // The crate counts in characters from 0.
+        Fault::new(
+            format!("{} at character {}", error.msg, error.pos + 1),
+            cure,
+        )
+    })
 }
 
 /// The least important level that is logged.

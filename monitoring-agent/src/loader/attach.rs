@@ -26,6 +26,9 @@ pub enum Attach {
     /// A program at the root of the cgroup hierarchy, which sees every socket or packet of the
     /// node: program name; its section says which events. Since 4.10.
     Cgroup(&'static str),
+    /// A program at functions of other programs: program name. Since 4.3; with a cookie, 5.15.
+    /// Loaded only; [`Loaded::attach_to_function`](super::Loaded::attach_to_function) attaches it.
+    Function(&'static str),
 }
 
 impl Attach {
@@ -35,7 +38,8 @@ impl Attach {
             Self::RawTracepoint(program, _)
             | Self::BtfTracepoint(program, _)
             | Self::Iterator(program, _)
-            | Self::Cgroup(program) => program,
+            | Self::Cgroup(program)
+            | Self::Function(program) => program,
         }
     }
 }
@@ -68,6 +72,7 @@ pub(super) fn load_and_attach(
             .and_then(|()| program.attach())
             .map(drop),
         (Attach::Iterator(_, kind), Program::Iter(program)) => program.load(kind, btf),
+        (Attach::Function(_), Program::UProbe(program)) => program.load(),
         (_, program) => {
             let kind = program.prog_type();
             return Err(anyhow!("program {name} is a {kind:?}, not what {attach:?} needs").into());

@@ -1,6 +1,7 @@
 //! The one visible list of sources.
 
 pub mod block;
+pub mod cuda;
 pub mod gpu;
 pub mod host;
 pub mod net;
@@ -68,6 +69,7 @@ pub const SOURCES: &[Entry] = &[
     family!(block),
     family!(net, peers),
     family!(syscalls),
+    family!(cuda),
     Entry {
         name: "host",
         off_by: |config| (!config.sources.host.enabled).then_some("sources.host.enabled"),

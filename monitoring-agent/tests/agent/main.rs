@@ -6,6 +6,7 @@
 mod agreement;
 mod block;
 mod commands;
+mod cuda;
 mod golden;
 mod gpu;
 mod lifecycle;

@@ -4,6 +4,7 @@
 //! kernel. Its tests share the node's tracepoints and run one at a time (`--test-threads=1`).
 
 mod block;
+mod cuda;
 mod loader;
 mod net;
 mod node;

@@ -47,9 +47,12 @@ pub(super) fn kernel(root: &Path, filter: &[String]) -> Result<Outcome> {
 
 /// What needs a GPU and its driver.
 pub(super) fn gpu(root: &Path) -> Result<Outcome> {
-    let arguments = ["--package", "monitoring", "--features", "gpu_required"];
-    let mut test = cargo_test(root, &arguments)?;
-    results(test.args(["--test", "gpu_required"]))
+    let features = "monitoring/gpu_required,monitoring-agent/gpu_required";
+    let mut test = cargo_test(root, &["--features", features])?;
+    test.args(["--package", "monitoring", "--package", "monitoring-agent"]);
+    // What a test did not run for want of nvcc or of PyTorch is to be read.
+    test.args(["--test", "gpu_required", "--test", "gpu_required_cuda"]);
+    results(test.args(["--", "--nocapture"]))
 }
 
 fn results(test: &mut Command) -> Result<Outcome> {

@@ -72,7 +72,7 @@ pub(super) fn check(tree: &Tree) -> Vec<Finding> {
 }
 
 /// The families in a file's constant `SOURCES`: a slice of macro calls whose first word is the
-/// name, or of structs with a field `name`.
+/// name, of structs with a field `name`, or of tuples that begin with the name.
 fn listed(tree: &Tree, file: &str) -> Vec<String> {
     let text = tree.text(file).unwrap_or_default();
     let items = syn::parse_file(text)
@@ -106,6 +106,7 @@ fn name(entry: &Expr) -> Option<String> {
             let field = entry.fields.iter().find(|field| is_name(&field.member));
             &field?.expr
         }
+        Expr::Tuple(entry) => entry.elems.first()?,
         _ => return None,
     };
     match name {
@@ -153,7 +154,7 @@ mod tests {
         (CONFIGURATION, "pub struct Sources { pub disk: Disk }"),
         (
             LISTS[0].0,
-            "const SOURCES: &[(&str, &[Setting])] = &[switches!(host: a), switches!(disk: a, b)];",
+            "const SOURCES: &[(&str, &[Setting])] = &[switches!(host: a), (\"disk\", DISK)];",
         ),
         (
             LISTS[1].0,

@@ -16,7 +16,8 @@ use crate::{
     module::{self, Module},
 };
 
-/// A kernel of a module. Its handle serves as that of a function and as that of a kernel.
+/// A kernel of a module. Its handle serves as that of a kernel, and of a function where the module
+/// is asked for one.
 pub(crate) struct Function {
     name: CString,
     duration_ns: u64,
@@ -25,6 +26,12 @@ pub(crate) struct Function {
 }
 
 static FUNCTIONS: Handles<Function> = Handles::new();
+
+/// How far a function's handle is from its kernel's: still within the thing that the kernel's is the
+/// address of, so that no other has it.
+const KERNEL_TO_FUNCTION: usize = align_of::<Function>();
+
+const _: () = assert!(KERNEL_TO_FUNCTION < size_of::<Function>());
 
 /// Attributes that exist have numbers below this.
 const ATTRIBUTES: u32 = 16;
@@ -85,7 +92,8 @@ impl Function {
 
 /// What a handle stands for.
 pub(crate) fn get(handle: CUfunction) -> Result<Arc<Function>, Code> {
-    FUNCTIONS.get(handle)
+    let of_kernel = |_| FUNCTIONS.get(handle.wrapping_sub(KERNEL_TO_FUNCTION));
+    FUNCTIONS.get(handle).or_else(of_kernel)
 }
 
 fn name(result: Out<*const c_char>, function: CUfunction) -> Outcome {
@@ -121,8 +129,8 @@ exports! {
         get(function).map(|_| ())
     }
     fn cuKernelGetFunction(result: Out<CUfunction>, kernel: CUkernel) {
-        get(kernel)?;
-        result.set(kernel)
+        FUNCTIONS.get(kernel)?;
+        result.set(kernel + KERNEL_TO_FUNCTION)
     }
     fn cuKernelGetLibrary(result: Out<CUlibrary>, kernel: CUkernel) {
         result.set(module_of(kernel)?)

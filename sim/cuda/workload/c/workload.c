@@ -3,13 +3,15 @@
 // called as one line of JSON.
 //
 // Arguments: threads, and for each thread launches, malloc pairs, and copies of 4096 bytes. With
-// CUDA_WORKLOAD_WAIT set it waits for a line before it begins, and for one before it ends.
+// CUDA_WORKLOAD_WAIT set it waits for a line before it begins, and for one before it ends. With
+// CUDA_WORKLOAD_FORK set a child that it forks does the work.
 
 #include <pthread.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 struct dim3 {
@@ -131,6 +133,13 @@ int main(int count, char **arguments) {
     pairs = atol(arguments[3]);
     copies = atol(arguments[4]);
     wait_for_line("Start");
+    if (getenv("CUDA_WORKLOAD_FORK") != NULL) {
+        int status = 0;
+        pid_t child = fork();
+        if (child != 0) {
+            return child < 0 || waitpid(child, &status, 0) < 0 || status != 0;
+        }
+    }
     pthread_t *all = calloc(threads, sizeof *all);
     for (long thread = 0; thread < threads; thread++) {
         if (pthread_create(&all[thread], NULL, work, NULL) != 0) {

@@ -1,6 +1,6 @@
 //! The driver API.
 
-use std::{ffi::c_char, path::Path};
+use std::ffi::c_char;
 
 use anyhow::{Result, ensure};
 
@@ -8,6 +8,7 @@ use crate::{
     cuda::Cuda,
     functions,
     kernels::{self, Kernel},
+    options::Options,
     tally::call,
 };
 
@@ -17,6 +18,9 @@ functions! { Functions {
     cuCtxSetCurrent(usize)
     cuModuleLoadData(*mut usize, *const c_char)
     cuModuleGetFunction(*mut usize, usize, *const c_char)
+    cuLibraryLoadData(*mut usize, *const c_char, usize, usize, u32, usize, usize, u32)
+    cuLibraryGetKernel(*mut usize, usize, *const c_char)
+    cuKernelGetFunction(*mut usize, usize)
     cuMemAlloc_v2(*mut u64, usize)
     cuMemFree_v2(u64)
     cuMemcpyHtoD_v2(u64, *const u8, usize)
@@ -49,30 +53,61 @@ macro_rules! counted {
 
 impl Driver {
     /// Opens the library and loads the kernels as PTX.
-    pub(crate) fn open(library: &Path, kernels: &[Kernel]) -> Result<Self> {
+    pub(crate) fn open(options: &Options, kernels: &[Kernel]) -> Result<Self> {
         let mut driver = Self {
-            functions: Functions::open(library)?,
+            functions: Functions::open(&options.library())?,
             context: 0,
             kernels: Vec::new(),
         };
-        let (mut context, mut module) = (0, 0);
-        let image = kernels::ptx(kernels);
+        let mut context = 0;
         let done = [
             counted!(driver.cuInit(0)),
             counted!(driver.cuDevicePrimaryCtxRetain(&raw mut context, 0)),
             counted!(driver.cuCtxSetCurrent(context)),
-            counted!(driver.cuModuleLoadData(&raw mut module, image.as_ptr())),
         ];
-        ensure!(done == [0; 4], "load the kernels: {done:?}");
+        ensure!(done == [0; 3], "make a context: {done:?}");
         driver.context = context;
-        for kernel in kernels {
+        driver.kernels = if options.handles {
+            driver.library(kernels)?
+        } else {
+            driver.module(kernels)?
+        };
+        Ok(driver)
+    }
+
+    /// The functions of a module.
+    fn module(&self, kernels: &[Kernel]) -> Result<Vec<usize>> {
+        let (image, mut module) = (kernels::ptx(kernels), 0);
+        let code = counted!(self.cuModuleLoadData(&raw mut module, image.as_ptr()));
+        ensure!(code == 0, "load the kernels: {code}");
+        let function = |kernel: &Kernel| {
             let mut function = 0;
             let name = kernel.name.as_ptr();
-            let code = counted!(driver.cuModuleGetFunction(&raw mut function, module, name));
+            let code = counted!(self.cuModuleGetFunction(&raw mut function, module, name));
             ensure!(code == 0, "find kernel {:?}: {code}", kernel.name);
-            driver.kernels.push(function);
-        }
-        Ok(driver)
+            Ok(function)
+        };
+        kernels.iter().map(function).collect()
+    }
+
+    /// The kernels of a library, and in place of every other one its function.
+    fn library(&self, kernels: &[Kernel]) -> Result<Vec<usize>> {
+        let (image, mut library) = (kernels::ptx(kernels), 0);
+        let data = image.as_ptr();
+        let code = counted!(self.cuLibraryLoadData(&raw mut library, data, 0, 0, 0, 0, 0, 0));
+        ensure!(code == 0, "load the kernels: {code}");
+        let handle = |(number, kernel): (usize, &Kernel)| {
+            let mut handle = 0;
+            let name = kernel.name.as_ptr();
+            let mut code = counted!(self.cuLibraryGetKernel(&raw mut handle, library, name));
+            if code == 0 && number % 2 == 1 {
+                let kernel = handle;
+                code = counted!(self.cuKernelGetFunction(&raw mut handle, kernel));
+            }
+            ensure!(code == 0, "find kernel {:?}: {code}", kernel.name);
+            Ok(handle)
+        };
+        kernels.iter().enumerate().map(handle).collect()
     }
 }
 

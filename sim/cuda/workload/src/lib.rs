@@ -53,12 +53,8 @@ fn run(options: &Options) -> Result<()> {
     pause(options, Moment::Start)?;
     let kernels = kernels::chosen(options)?;
     let cuda: Box<dyn Cuda> = match options.api {
-        Api::Runtime => Box::new(runtime::Runtime::open(
-            &options.library(),
-            &kernels,
-            options.handles,
-        )?),
-        Api::Driver => Box::new(driver::Driver::open(&options.library(), &kernels)?),
+        Api::Runtime => Box::new(runtime::Runtime::open(options, &kernels)?),
+        Api::Driver => Box::new(driver::Driver::open(options, &kernels)?),
     };
     pause(options, Moment::Loaded)?;
     let start = Instant::now();

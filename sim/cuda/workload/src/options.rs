@@ -39,9 +39,16 @@ pub(crate) struct Options {
     /// Launches and frees that fail, over all threads
     #[arg(long, default_value_t = 0)]
     pub(crate) errors: usize,
-    /// Launch by handles, as programs of CUDA 13 do, and not by the addresses of host stubs
+    /// Launch by handles, as programs of CUDA 13 do, and not by the addresses of host stubs; of the
+    /// driver, by kernels of a library and their functions, and not by functions of a module
     #[arg(long)]
     pub(crate) handles: bool,
+    /// Ask for the handle before each launch, and launch that, as the host stubs of CUDA 13 do
+    #[arg(long)]
+    pub(crate) stubs: bool,
+    /// Free and copy also what could not be allocated, as where there is no driver
+    #[arg(long)]
+    pub(crate) regardless: bool,
     /// When to wait for a line, each after a line that says so
     #[arg(long, value_enum, value_delimiter = ',')]
     pub(crate) wait: Vec<Moment>,

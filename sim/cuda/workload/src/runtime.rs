@@ -8,6 +8,7 @@ use crate::{
     cuda::Cuda,
     functions,
     kernels::{self, Kernel},
+    options::Options,
     tally::call,
 };
 
@@ -22,6 +23,8 @@ functions! { Functions {
     cudaFree(u64)
     cudaMemcpy(u64, u64, usize, u32)
     cudaLaunchKernel(usize, Dim3, Dim3, usize, usize, usize)
+    __cudaLaunchKernel(usize, Dim3, Dim3, usize, usize, usize)
+    __cudaGetKernel(*mut usize, usize)
     cudaStreamCreate(*mut usize)
     cudaStreamSynchronize(usize)
     cudaStreamDestroy(usize)
@@ -39,7 +42,6 @@ struct Registration {
     fat_binary: extern "C" fn(usize) -> usize,
     function: RegisterFunction,
     end: extern "C" fn(usize),
-    handle: extern "C" fn(*mut usize, usize) -> u32,
 }
 
 type RegisterFunction = extern "C" fn(
@@ -65,7 +67,6 @@ impl Registration {
                 fat_binary: *library.get(b"__cudaRegisterFatBinary")?,
                 function: *library.get(b"__cudaRegisterFunction")?,
                 end: *library.get(b"__cudaRegisterFatBinaryEnd")?,
-                handle: *library.get(b"__cudaGetKernel")?,
             })
         }
     }
@@ -84,29 +85,33 @@ pub(crate) struct Runtime {
     functions: Functions,
     /// What launches name the kernels by.
     kernels: Vec<usize>,
+    /// Each launch asks for its kernel's handle.
+    stubs: bool,
 }
 
 impl Runtime {
-    /// Opens the library and registers the kernels. With `handles`, asks for their handles.
-    pub(crate) fn open(library: &Path, kernels: &[Kernel], handles: bool) -> Result<Self> {
-        let functions = Functions::open(library)?;
-        let registration = Registration::open(library)?;
-        registration.register(kernels);
-        let named = kernels.iter().map(|kernel| {
-            let mut name = kernel.stub;
-            if handles {
-                // Where this fails, launches fail in turn, and are counted.
-                call(
-                    "__cudaGetKernel",
-                    (registration.handle)(&raw mut name, kernel.stub),
-                );
-            }
-            name
-        });
-        Ok(Self {
-            kernels: named.collect(),
-            functions,
-        })
+    /// Opens the library and registers the kernels.
+    pub(crate) fn open(options: &Options, kernels: &[Kernel]) -> Result<Self> {
+        let library = options.library();
+        let mut runtime = Self {
+            functions: Functions::open(&library)?,
+            kernels: kernels.iter().map(|kernel| kernel.stub).collect(),
+            stubs: options.stubs,
+        };
+        Registration::open(&library)?.register(kernels);
+        if options.handles {
+            let stubs = runtime.kernels.iter();
+            runtime.kernels = stubs.map(|stub| runtime.handle(*stub)).collect();
+        }
+        Ok(runtime)
+    }
+
+    /// A kernel's handle. Where there is none launches fail in turn, and are counted.
+    fn handle(&self, stub: usize) -> usize {
+        let mut handle = stub;
+        let code = (self.functions.__cudaGetKernel)(&raw mut handle, stub);
+        call("__cudaGetKernel", code);
+        handle
     }
 }
 
@@ -126,7 +131,14 @@ impl Cuda for Runtime {
     }
     fn launch(&self, kernel: usize, blocks: u32, stream: usize) -> u32 {
         let (grid, block) = (Dim3([blocks, 1, 1]), Dim3([256, 1, 1]));
-        counted!(self.cudaLaunchKernel(self.kernels[kernel], grid, block, 0, 0, stream))
+        let kernel = self.kernels[kernel];
+        if self.stubs {
+            let handle = self.handle(kernel);
+            // By its other name, which is a jump to it.
+            let code = (self.functions.__cudaLaunchKernel)(handle, grid, block, 0, 0, stream);
+            return call("cudaLaunchKernel", code);
+        }
+        counted!(self.cudaLaunchKernel(kernel, grid, block, 0, 0, stream))
     }
     fn allocate(&self, address: &mut u64, bytes: usize) -> u32 {
         counted!(self.cudaMalloc(address, bytes))

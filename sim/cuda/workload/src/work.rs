@@ -91,11 +91,15 @@ impl<'a> Work<'a> {
     fn allocate(&self) {
         for _ in 0..self.part(self.options.malloc_pairs) {
             let mut address = 0;
-            if self.cuda.allocate(&mut address, self.options.bytes) == 0 {
+            let allocated = self.cuda.allocate(&mut address, self.options.bytes) == 0;
+            if allocated {
                 tally::allocated(self.options.bytes);
-                if self.cuda.free(address) == 0 {
-                    tally::freed(self.options.bytes);
-                }
+            } else if !self.options.regardless {
+                continue;
+            }
+            let freed = self.cuda.free(address) == 0;
+            if allocated && freed {
+                tally::freed(self.options.bytes);
             }
         }
     }
@@ -104,10 +108,15 @@ impl<'a> Work<'a> {
     fn copy(&self) -> Result<()> {
         let (count, bytes) = (self.part(self.options.copies), self.options.bytes);
         let mut device = 0;
-        if count == 0 || self.cuda.allocate(&mut device, bytes) != 0 {
+        if count == 0 {
             return Ok(());
         }
-        tally::allocated(bytes);
+        let allocated = self.cuda.allocate(&mut device, bytes) == 0;
+        if allocated {
+            tally::allocated(bytes);
+        } else if !self.options.regardless {
+            return Ok(());
+        }
         let sent = vec![b'0' + u8::try_from(self.thread % 10)?; bytes];
         let mut back = vec![0; bytes];
         let mut arrived = false;
@@ -122,7 +131,7 @@ impl<'a> Work<'a> {
                 }
             }
         }
-        if self.cuda.free(device) == 0 {
+        if self.cuda.free(device) == 0 && allocated {
             tally::freed(bytes);
         }
         Ok(())

@@ -123,10 +123,26 @@ fn a_million_launches_of_eight_threads() {
 
 #[test]
 fn kernels_are_launched_by_handles() {
-    let run = run(&[&["--handles"], &WORK[..]].concat(), &[]);
-    check_calls(&run, "libcudart.so.12");
-    check_work(&run, "cudaLaunchKernel");
-    assert_eq!(run.said.calls["__cudaGetKernel"].count, 8);
+    for (how, by_other_name) in [("--handles", false), ("--stubs", true)] {
+        let run = run(&[&[how], &WORK[..]].concat(), &[]);
+        check_work(&run, "cudaLaunchKernel");
+        let launches = run.said.calls["cudaLaunchKernel"].count;
+        let handles = run.said.calls["__cudaGetKernel"].count;
+        assert_eq!(handles, if by_other_name { launches } else { 8 });
+        check_calls(&run, "libcudart.so.12");
+    }
+}
+
+#[test]
+fn kernels_are_launched_by_those_of_a_library_and_their_functions() {
+    let run = run(
+        &[&["--handles", "--api", "driver"], &WORK[..]].concat(),
+        &[],
+    );
+    check_work(&run, "cuLaunchKernel");
+    assert_eq!(run.said.calls["cuLibraryGetKernel"].count, 8);
+    assert_eq!(run.said.calls["cuKernelGetFunction"].count, 4);
+    check_calls(&run, "libcuda.so.1");
 }
 
 #[test]
