@@ -109,7 +109,7 @@ fn a_stripped_library_has_its_exports() {
     );
     let content = read(&driver).unwrap();
     assert!(!content.runtime);
-    assert_eq!(content.points.len(), 2);
+    assert_eq!(content.points.len(), 1);
 }
 
 #[test]
