@@ -162,23 +162,27 @@ fn restarting_sources_leaks_nothing() {
         let (fds, threads) = restart_twice(&mut agent).await;
         for _ in 0..3 {
             restart_twice(&mut agent).await;
-            // What detaches probes does so on a thread of its own, one after the other where the
-            // kernel wants it so.
-            let deadline = Instant::now() + PATIENCE;
-            loop {
-                let (later_fds, later_threads) = descriptors_and_threads();
-                if later_fds <= fds && later_threads <= threads {
-                    break;
-                }
-                assert!(
-                    Instant::now() < deadline,
-                    "descriptors: {fds}, then {later_fds}; threads: {threads}, then {later_threads}"
-                );
-                tokio::time::sleep(Duration::from_millis(10)).await;
-            }
+            poll_no_more_than(fds, threads).await;
         }
         agent.stop().await;
     });
+}
+
+/// Waits until there are no more descriptors and threads than there were. What detaches probes does so
+/// on a thread of its own, one after the other where the kernel wants it so.
+async fn poll_no_more_than(fds: usize, threads: usize) {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let (now_fds, now_threads) = descriptors_and_threads();
+        if now_fds <= fds && now_threads <= threads {
+            return;
+        }
+        assert!(
+            Instant::now() < deadline,
+            "descriptors: {fds}, then {now_fds}; threads: {threads}, then {now_threads}"
+        );
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
 }
 
 /// Open descriptors and threads of this process, once two looks give the same.
