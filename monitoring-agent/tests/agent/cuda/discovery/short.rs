@@ -127,7 +127,7 @@ fn short_processes_are_counted_or_counted_as_missed() {
     // On a busy machine some are not heard of, which is counted, too.
     let unheard = lost(&metrics, "mappings_lost");
     println!("of 200 with a new library, {not} were missed");
-    assert!((1.0..150.0).contains(&not), "{not}");
+    assert!((1.0..200.0).contains(&not), "{not}");
     assert!(
         seen <= 200.0 * per_process && seen >= (200.0 - not - unheard) * per_process,
         "{seen}"
