@@ -27,7 +27,7 @@ pub enum Attach {
     /// node: program name; its section says which events. Since 4.10.
     Cgroup(&'static str),
     /// A program at functions of other programs: program name. Since 4.3; with a cookie, 5.15.
-    /// Loaded only; [`Loaded::attach_to_function`](super::Loaded::attach_to_function) attaches it.
+    /// Loaded only; [`Loaded::attach_to_functions`](super::Loaded::attach_to_functions) attaches it.
     Function(&'static str),
 }
 

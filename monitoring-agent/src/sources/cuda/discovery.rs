@@ -212,7 +212,8 @@ impl Discovery {
     }
 
     /// The processes that have a file mapped.
-    pub fn users(&self, key: FileKey) -> impl Iterator<Item = u32> {
+    #[cfg(test)]
+    fn users(&self, key: FileKey) -> impl Iterator<Item = u32> {
         let uses = move |process: &Process| {
             let uses = process.uses.as_ref();
             uses.is_some_and(|uses| uses.probed().any(|each| each == key))
