@@ -6,12 +6,13 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
+    thread::JoinHandle,
     time::{Duration, Instant},
 };
 
 use prometheus::proto::MetricFamily;
 use tokio::{
-    sync::{mpsc, watch},
+    sync::{mpsc, oneshot, watch},
     time::{self, Interval, MissedTickBehavior},
 };
 use tracing::warn;
@@ -19,6 +20,7 @@ use tracing::warn;
 use crate::{
     collector::{Collector, Report},
     snapshot::Snapshot,
+    source::Ended,
     telemetry::{self, SourceState},
 };
 
@@ -42,10 +44,14 @@ pub enum Command {
     Started(&'static str, Result<Collector, String>),
     /// A source is not wanted any more.
     Stop(&'static str),
+    /// As [`Self::Stop`]; answers with the source's thread, if there is one.
+    End(&'static str, oneshot::Sender<Option<JoinHandle<()>>>),
+    /// Answers with the sources that cannot go on, see [`Ended`].
+    Ended(oneshot::Sender<Vec<&'static str>>),
     /// Collect at another interval from now on.
     Interval(Duration),
     /// Stop everything; answers with the sources' threads.
-    Shutdown(tokio::sync::oneshot::Sender<Vec<std::thread::JoinHandle<()>>>),
+    Shutdown(oneshot::Sender<Vec<JoinHandle<()>>>),
 }
 
 /// The state of all sources.
@@ -68,6 +74,8 @@ struct Active {
     collector: Collector,
     /// Whether it was asked and has not answered.
     busy: bool,
+    /// Whether it cannot go on.
+    has_ended: bool,
 }
 
 /// Metrics of parts of the agent that are no sources, read at each snapshot.
@@ -105,7 +113,10 @@ impl Aggregate {
                         self.started(name, outcome);
                         deadline.get_or_insert_with(|| Instant::now() + deadline_share);
                     }
-                    Some(Command::Stop(name)) => self.stop(name),
+                    Some(Command::Stop(name)) => drop(self.stop(name)),
+                    // Whoever asks may have gone.
+                    Some(Command::End(name, thread)) => drop(thread.send(self.stop(name))),
+                    Some(Command::Ended(names)) => drop(names.send(self.ended())),
                     Some(Command::Interval(interval)) => {
                         ticks = ticker(interval);
                         deadline_share = interval.mul_f64(DEADLINE_SHARE);
@@ -141,17 +152,28 @@ impl Aggregate {
         match outcome {
             Ok(collector) => {
                 let busy = collector.request();
-                self.active.insert(name, Active { collector, busy });
+                let active = Active {
+                    collector,
+                    busy,
+                    has_ended: false,
+                };
+                self.active.insert(name, active);
                 self.awaited.insert(name);
             }
             Err(_) => state.up = false,
         }
     }
 
-    fn stop(&mut self, name: &'static str) {
-        self.active.remove(name);
+    fn stop(&mut self, name: &'static str) -> Option<JoinHandle<()>> {
         self.states.remove(name);
         self.awaited.remove(name);
+        let active = self.active.remove(name);
+        active.map(|active| active.collector.stop())
+    }
+
+    fn ended(&self) -> Vec<&'static str> {
+        let ended = self.active.iter().filter(|(_, active)| active.has_ended);
+        ended.map(|(name, _)| *name).collect()
     }
 
     /// Asks all sources that are not busy; the others are overdue for one more interval.
@@ -181,7 +203,10 @@ impl Aggregate {
         state.collect_seconds = report.took.as_secs_f64();
         match report.result {
             Ok(batch) => state.accept(report.source, batch, report.begun, in_time),
-            Err(error) => state.failed(report.source, "collect_failed", &format!("{error:#}")),
+            Err(error) => {
+                active.has_ended = error.is::<Ended>();
+                state.failed(report.source, "collect_failed", &format!("{error:#}"));
+            }
         }
     }
 

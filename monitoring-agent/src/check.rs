@@ -8,17 +8,20 @@ use std::{
     time::{Duration, Instant},
 };
 
+use monitoring::otlp::Client;
 use prometheus::proto::{Metric, MetricFamily};
 
 use crate::{
     config::Config,
-    identity,
+    exporting, identity,
     labels::Labels,
     loader::SharedMaps,
     offsets::Offsets,
     printable::printable,
+    profile::profiler::Profiler,
     source::{Batch, Source, StartError},
-    sources::{SOURCES, StartContext},
+    sources::{SOURCES, StartContext, trace},
+    spans::{QueueLimits, Spans},
 };
 
 /// Processes shown of each agent.
@@ -50,8 +53,11 @@ pub struct Report {
 /// Starts every wanted source for one collection, and stops it again. Must run on a tokio runtime.
 pub fn run(config: &Config) -> Report {
     let labels = Arc::new(Labels::new(&config.agents));
-    let mut shared = SharedMaps::new();
+    let shared = SharedMaps::new();
+    let profiler = Profiler::new(&labels, &shared);
     let mut offsets = Offsets::new();
+    // Nobody sends what is found out to be possible.
+    let spans = Spans::new(QueueLimits { spans: 0, bytes: 0 });
     let mut report = Report {
         text: String::new(),
         working: 0,
@@ -59,13 +65,25 @@ pub fn run(config: &Config) -> Report {
     let mut gpus = String::new();
     for entry in SOURCES {
         let line = if let Some(key) = (entry.off_by)(config) {
-            format!("off     switched off by {key} = false")
+            if key == trace::ENDPOINT {
+                format!("off     needs {key}")
+            } else {
+                format!("off     switched off by {key} = false")
+            }
         } else {
             let started = (entry.start)(&mut StartContext {
                 config,
                 labels: &labels,
-                shared: &mut shared,
+                shared: &shared,
                 offsets: &mut offsets,
+                profiler: &profiler,
+                history: None,
+                exemplars: &Arc::default(),
+                gpu_states: &Arc::default(),
+                kernel_names: &Arc::default(),
+                spans: &spans,
+                past_roots: &Arc::default(),
+                at_once: true,
             });
             match started {
                 Ok(source) => collected(source, &mut report, &mut gpus),
@@ -75,9 +93,29 @@ pub fn run(config: &Config) -> Report {
         // Writing to a string does not fail.
         let _ = writeln!(report.text, "{:<10} {line}", entry.name);
     }
+    report.text.push_str(&otlp(config));
     report.text.push_str(&gpus);
     report.text.push_str(&agents(&labels));
     report
+}
+
+/// Where spans and metrics would go, and whether they could: without a word to the collector, and
+/// without one of what headers say.
+fn otlp(config: &Config) -> String {
+    let settings = exporting::settings(config);
+    let spans = settings.spans.map(|spans| ("spans", spans.target));
+    let metrics = settings.metrics.map(|metrics| ("metrics", metrics.target));
+    let mut text = String::new();
+    for (what, target) in [spans, metrics].into_iter().flatten() {
+        let (url, protocol) = (&target.url, target.protocol.name());
+        let line = match Client::new(&target) {
+            Ok(_) => format!("ok      {what} go to {url} by {protocol}"),
+            Err(error) => format!("BROKEN  {what} cannot be sent to {url}: {error}"),
+        };
+        // Writing to a string does not fail.
+        let _ = writeln!(text, "{:<10} {line}", "otlp");
+    }
+    text
 }
 
 /// The GPUs that these numbers are of, by number, and those that do not answer.

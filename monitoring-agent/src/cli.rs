@@ -8,7 +8,13 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{
+    Args, Parser, Subcommand, ValueEnum,
+    builder::{PossibleValuesParser, TypedValueParser as _},
+    value_parser,
+};
+
+use crate::{config::MAX_HERTZ, profile::Type};
 
 /// One agent per node: its host, processes and system calls, by eBPF and /proc, for Prometheus.
 ///
@@ -28,12 +34,66 @@ pub struct Cli {
 }
 
 /// What the agent can do besides running.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Subcommand)]
+#[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
 pub enum Command {
     /// Report, source by source, what this kernel and these privileges allow
     ///
     /// Starts each source for one collection and stops it again. Exits with 1 when none works.
     Check,
+    /// Capture a profile of the node, or of a part of it, and write it to a file
+    ///
+    /// Needs no running agent, and disturbs none. The first Ctrl-C ends the capture early, and what
+    /// there is by then is written.
+    Profile(ProfileArgs),
+}
+
+/// What to capture, and where to write it.
+#[derive(Args, Clone, Debug, PartialEq, Eq)]
+pub struct ProfileArgs {
+    /// For how long, 1 to 3600
+    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+    #[arg(value_parser = value_parser!(u32).range(1..=3600))]
+    pub seconds: u32,
+    /// Samples a second and CPU, 1 to 1000, of a profile of type cpu [default: 99]
+    #[arg(long, value_name = "HERTZ")]
+    #[arg(value_parser = value_parser!(u32).range(1..=i64::from(MAX_HERTZ)))]
+    pub hz: Option<u32>,
+    /// Only this process, with all its threads
+    #[arg(long, value_name = "PID", conflicts_with = "agent")]
+    #[arg(value_parser = value_parser!(u32).range(1..=1 << 22))]
+    pub pid: Option<u32>,
+    /// Only the processes of this agent, one of [[agents]] in the configuration or `other`
+    #[arg(long, value_name = "NAME")]
+    pub agent: Option<String>,
+    /// Of what: time on CPUs, time off them, or where memory grows
+    #[arg(long = "type", value_name = "TYPE", default_value = "cpu", value_parser = types())]
+    pub kind: Type,
+    /// The file; its ending is the format: .svg (a flame graph), .pb.gz (pprof), .folded. `-` is
+    /// stdout
+    #[arg(short, long, value_name = "FILE")]
+    pub output: PathBuf,
+    /// The format, whatever the file's name
+    #[arg(long, value_enum, value_name = "FORMAT")]
+    pub format: Option<ProfileFormat>,
+    /// Which of the values a flame graph or folded stacks show, for example samples
+    #[arg(long, value_name = "VALUE")]
+    pub value: Option<String>,
+}
+
+/// How a profile is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ProfileFormat {
+    /// A flame graph, for browsers
+    Svg,
+    /// pprof, compressed, for go tool pprof and others
+    Pprof,
+    /// Folded stacks, as text
+    Folded,
+}
+
+fn types() -> impl clap::builder::TypedValueParser<Value = Type> {
+    let names = PossibleValuesParser::new(Type::ALL.map(Type::name));
+    names.map(|name| Type::named(&name).expect("only names of types are possible"))
 }
 
 /// Flags, for running and for the subcommands alike.

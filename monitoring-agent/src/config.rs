@@ -4,18 +4,19 @@
 //! for: it starts no source, opens no socket and writes no log; what is worth saying it hands over
 //! as notes.
 //!
-//! [`load`] lays four layers over each other: defaults, then the file, then `MONITORING_*`
-//! variables, then flags. All problems of all layers are reported at once.
+//! [`load`] lays five layers over each other: defaults, then OpenTelemetry's variables for OTLP, then
+//! the file, then `MONITORING_*` variables, then flags. All problems of all layers are reported at once.
 
 mod agents;
 mod cuda;
 mod document;
-mod endpoint;
 mod layers;
+mod otlp;
 mod peers;
-mod problem;
+mod profile;
 mod rules;
 mod settings;
+mod trace;
 mod values;
 
 #[cfg(test)]
@@ -30,8 +31,14 @@ use std::{
 
 pub use cuda::CudaConfig;
 pub use layers::{DEFAULT_FILE, Loaded, load};
-pub use problem::{ConfigError, Place, Problem};
+use monitoring::config::reading::{endpoint, problem};
+pub use monitoring::config::{ConfigError, Place, Problem};
+pub use otlp::{Delivery, OtlpConfig};
+pub use profile::{MAX_HERTZ, ProfileAccess, ProfileConfig, ProfileEvent};
 pub use rules::Identity;
+pub use trace::{TraceAgents, TraceConfig};
+
+use crate::nvidia_driver;
 
 /// The agent's validated configuration.
 #[derive(Clone, Debug, PartialEq)]
@@ -53,25 +60,27 @@ pub struct Config {
     pub bpf_stats: bool,
     /// Whether kernel programs write debug messages to the agent's log. For their developers.
     pub ebpf_debug: bool,
-    /// `profiling_enabled`. Like the settings below up to `otlp_endpoint`, and like
-    /// `metrics_retention_days`, it is accepted because it is specified, and not used by this
-    /// version.
+    /// `profiling_enabled`: whether profiles are taken at all, all the time or on demand.
+    /// `sources.profile.enabled` has to be true as well for those that are taken all the time.
     pub profiling_enabled: bool,
-    /// Share of CPU time that is sampled, 0 to 1.
+    /// How densely CPU time is sampled all the time, 0 to 1: [`Config::profile_hertz`].
     pub profile_sample_rate: f64,
-    /// `tracing_enabled`.
+    /// `tracing_enabled`: whether there are spans at all; see [`Config::is_tracing`].
     pub tracing_enabled: bool,
-    /// Share of traces that are kept, 0 to 1.
+    /// Share of traces that are taken, 0 to 1.
     pub trace_sample_rate: f64,
-    /// Where OTLP is taken. From `otlp_endpoint`, or translated from `jaeger_endpoint`. A base URL
+    /// Where OTLP is taken. From `otlp_endpoint`, or translated from `jaeger_endpoint`, or else from
+    /// OpenTelemetry's variables of the environment. A base URL
     /// without a slash at its end: `/v1/traces` is to be appended. Set even when tracing is off.
     pub otlp_endpoint: Option<String>,
+    /// Whether somebody gave an endpoint. Nothing is sent to the default one, where nobody may listen.
+    pub otlp_endpoint_given: bool,
     /// `gpu_monitoring_enabled`: whether GPUs are read at all. `sources.gpu.enabled` has to be true
     /// as well.
     pub gpu_monitoring_enabled: bool,
     /// Time between two polls of the GPUs. At least 100 ms, at most one hour.
     pub gpu_poll_interval: Duration,
-    /// Days for which continuous profiles are kept.
+    /// Days for which profiles that are taken all the time are kept on disk.
     pub metrics_retention_days: u32,
     /// Watched process groups, in order: the first rule that matches a process names it.
     pub agents: Vec<AgentRule>,
@@ -79,6 +88,8 @@ pub struct Config {
     pub peers: Vec<PeerConfig>,
     /// `[sources.<family>]`.
     pub sources: Sources,
+    /// `[otlp]`.
+    pub otlp: OtlpConfig,
 }
 
 /// One `[[agents]]` entry. A process matches when any pattern of any list matches.
@@ -140,8 +151,14 @@ pub struct Sources {
     pub syscalls: SyscallsConfig,
     /// Calls into CUDA's libraries.
     pub cuda: CudaConfig,
+    /// What applications say of their agents.
+    pub swarm: Switch,
     /// GPUs.
     pub gpu: GpuConfig,
+    /// Profiles: what CPUs do, where time off them goes, where memory grows.
+    pub profile: ProfileConfig,
+    /// Spans: what processes waited for.
+    pub trace: TraceConfig,
 }
 
 /// `[sources.<family>]` of a source that can only be switched off.
@@ -211,12 +228,14 @@ impl Default for Config {
             trace_sample_rate: 0.01,
             // The translation of the default `jaeger_endpoint`.
             otlp_endpoint: Some("http://localhost:4318".to_owned()),
+            otlp_endpoint_given: false,
             gpu_monitoring_enabled: true,
             gpu_poll_interval: Duration::from_secs(5),
             metrics_retention_days: 30,
             agents: agents::defaults(),
             peers: Vec::new(),
             sources: Sources::default(),
+            otlp: OtlpConfig::default(),
         }
     }
 }
@@ -232,8 +251,6 @@ fn host_name(root: &Path) -> String {
 
 /// `gpu` where NVIDIA's driver is loaded or its control device was passed in, else `cpu`.
 fn node_type(root: &Path) -> String {
-    let gpu = ["dev/nvidiactl", "proc/driver/nvidia"]
-        .iter()
-        .any(|trace| root.join(trace).exists());
+    let gpu = nvidia_driver::is_there(root);
     if gpu { "gpu" } else { "cpu" }.to_owned()
 }

@@ -8,7 +8,8 @@ use tracing::info;
 
 use crate::{
     config::Config,
-    export::http::{self, HttpOptions, HttpStats},
+    exemplars::Exemplars,
+    export::http::{self, HttpOptions, HttpStats, LatestProfiles},
     snapshot::Latest,
 };
 
@@ -21,6 +22,8 @@ pub struct Endpoint {
     address: SocketAddr,
     latest: Latest,
     stats: Arc<HttpStats>,
+    profiles: LatestProfiles,
+    exemplars: Arc<Exemplars>,
     server: Option<Server>,
 }
 
@@ -41,11 +44,15 @@ impl Endpoint {
         config: &Config,
         latest: Latest,
         stats: Arc<HttpStats>,
+        profiles: LatestProfiles,
+        exemplars: Arc<Exemplars>,
     ) -> anyhow::Result<Self> {
         let mut endpoint = Self {
             address: config.listen,
             latest,
             stats,
+            profiles,
+            exemplars,
             server: None,
         };
         endpoint.serve(config.listen, &config.metrics_path).await?;
@@ -109,6 +116,8 @@ impl Endpoint {
         let (shutdown, stopped) = oneshot::channel::<()>();
         let options = HttpOptions {
             metrics_path: path.to_owned(),
+            profiles: self.profiles.clone(),
+            exemplars: Arc::clone(&self.exemplars),
             ..HttpOptions::default()
         };
         // A dropped sender is as good a reason to stop as a message.

@@ -1,16 +1,14 @@
 //! Builds metric families, the interchange between sources and exporters.
 
-use monitoring_common::histogram::{self, FIRST_EXPONENT};
+use monitoring_common::histogram::{self, FIRST_EXPONENT, SLOTS};
 use prometheus::proto::{
     Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType,
 };
 
-/// The first and the last bucket of a duration histogram in the text formats end at 2 to this
-/// power of seconds: about 1 µs and 16 s.
-const TEXT_EXPONENTS: (i32, i32) = (-20, 4);
-
-/// Every second power of two is a bucket in the text formats: few series, a factor of 4 apart.
-const TEXT_STEP: usize = 2;
+/// What is written of a kernel histogram where each bucket is a series of its own: the index of the
+/// first bucket, which ends at 2⁻²⁰ s, and the step to the next. Few series, a factor of 4 apart, up
+/// to 16 s.
+const SHOWN: (usize, usize) = (2, 2);
 
 /// A metric family under construction.
 ///
@@ -99,28 +97,66 @@ impl Family {
 
     /// Adds a kernel histogram of durations, in seconds.
     ///
-    /// Of the kernel's slots, which are a factor of 2 apart, the text formats get every second
-    /// one as a bucket; each bucket is exact.
+    /// Every slot that has an end is a bucket, so that exporters have all that the kernel counted.
+    /// Those for whom each bucket is a series write what [`shown`] says.
     pub fn push_durations(&mut self, labels: &[(&str, &str)], durations: &histogram::Histogram) {
-        let (first, last) = TEXT_EXPONENTS;
         let mut cumulative = 0;
-        let ends = durations
-            .slots
-            .iter()
-            .zip(FIRST_EXPONENT..)
-            .filter_map(|(count, exponent)| {
-                cumulative += count;
-                let shown = (first..=last).step_by(TEXT_STEP).any(|end| end == exponent);
-                shown.then(|| (f64::from(exponent).exp2(), cumulative))
-            });
-        let ends: Vec<_> = ends.collect();
+        let slots = durations.slots[..SLOTS - 1].iter().zip(FIRST_EXPONENT..);
+        let buckets = slots.map(|(count, exponent)| {
+            cumulative += count;
+            (f64::from(exponent).exp2(), cumulative)
+        });
         let sum_seconds = durations.sum_ns as f64 / 1e9;
-        self.push_histogram(labels, ends, durations.count(), sum_seconds);
+        self.push_histogram(labels, buckets, durations.count(), sum_seconds);
     }
 
     /// The finished family. One without samples is not exported.
     pub fn build(self) -> MetricFamily {
         self.0
+    }
+}
+
+/// Which buckets of a histogram are written where each is a series of its own: the first's index, and
+/// the step to the next. Of the kernel's slots, which are a factor of 2 apart, every second one; each
+/// bucket is exact. Of others all.
+pub fn shown(histogram: &Histogram) -> (usize, usize) {
+    if is_of_the_kernel(histogram) {
+        SHOWN
+    } else {
+        (0, 1)
+    }
+}
+
+/// How many observations are in each of the kernel's slots, if the histogram's buckets are those.
+pub fn slots(histogram: &Histogram) -> Option<[u64; SLOTS]> {
+    if !is_of_the_kernel(histogram) {
+        return None;
+    }
+    let mut slots = [0; SLOTS];
+    let buckets = histogram.get_bucket().iter();
+    let counts = buckets.map(Bucket::cumulative_count);
+    let mut before = 0;
+    for (slot, cumulative) in slots
+        .iter_mut()
+        .zip(counts.chain([histogram.get_sample_count()]))
+    {
+        *slot = cumulative.saturating_sub(before);
+        before = cumulative;
+    }
+    Some(slots)
+}
+
+/// As many buckets as the kernel has slots with an end, with the same first and last end.
+fn is_of_the_kernel(histogram: &Histogram) -> bool {
+    let ends = |bucket: &Bucket, slot: usize| {
+        let exponent = FIRST_EXPONENT + i32::try_from(slot).expect("there are few slots");
+        bucket.upper_bound().to_bits() == f64::from(exponent).exp2().to_bits()
+    };
+    match histogram.get_bucket() {
+        [first, .., last] if histogram.get_bucket().len() == SLOTS - 1 => {
+            ends(first, 0) && ends(last, SLOTS - 2)
+        }
+        _ => false,
     }
 }
 
@@ -138,17 +174,21 @@ fn labelled(labels: &[(&str, &str)]) -> Metric {
 mod tests {
     use super::*;
 
-    #[test]
-    #[allow(clippy::float_cmp, reason = "powers of two are exact")]
-    fn durations_become_cumulative_buckets() {
+    fn durations(durations_ns: &[u64]) -> MetricFamily {
         let mut durations = histogram::Histogram::EMPTY;
-        // 2^-22 s, just over 2^-20 s, exactly 1 s, just over 16 s.
-        for duration_ns in [238, 954, 1_000_000_000, 16_000_000_001] {
-            durations.observe(duration_ns);
+        for duration_ns in durations_ns {
+            durations.observe(*duration_ns);
         }
         let mut family = Family::histogram("h_seconds", "Help.");
         family.push_durations(&[("a", "b")], &durations);
-        let family = family.build();
+        family.build()
+    }
+
+    #[test]
+    #[allow(clippy::float_cmp, reason = "powers of two are exact")]
+    fn durations_become_cumulative_buckets() {
+        // 2^-22 s, just over 2^-20 s, exactly 1 s, just over 16 s.
+        let family = durations(&[238, 954, 1_000_000_000, 16_000_000_001]);
         let histogram = family.get_metric()[0].get_histogram();
         let counts = histogram
             .get_bucket()
@@ -160,13 +200,40 @@ mod tests {
                 .find(|(upper, _)| *upper == bound)
                 .map(|(_, n)| n)
         };
+        assert_eq!(at(2_f64.powi(-22)), Some(1));
         assert_eq!(at(2_f64.powi(-20)), Some(1));
-        assert_eq!(at(2_f64.powi(-18)), Some(2));
-        assert_eq!(at(0.25), Some(2));
+        assert_eq!(at(2_f64.powi(-19)), Some(2));
+        assert_eq!(at(0.5), Some(2));
         assert_eq!(at(1.0), Some(3));
         assert_eq!(at(16.0), Some(3));
-        assert_eq!(counts.count(), 13);
+        assert_eq!(counts.count(), 27);
         assert_eq!(histogram.get_sample_count(), 4);
         assert_eq!(histogram.get_sample_sum(), 17.000_001_193);
+    }
+
+    #[test]
+    #[allow(clippy::float_cmp, reason = "powers of two are exact")]
+    fn every_second_bucket_is_shown() {
+        let family = durations(&[]);
+        let histogram = family.get_metric()[0].get_histogram();
+        let (first, step) = shown(histogram);
+        let buckets = histogram.get_bucket().iter().skip(first).step_by(step);
+        let bounds: Vec<_> = buckets.map(Bucket::upper_bound).collect();
+        assert_eq!(bounds.len(), 13);
+        assert_eq!((bounds[0], bounds[12]), (2_f64.powi(-20), 16.0));
+        let mut family = Family::histogram("h", "");
+        let bounds = (1..28).map(|bound| (f64::from(bound), 0));
+        family.push_histogram(&[], bounds, 0, 0.0);
+        let family = family.build();
+        let others = family.get_metric()[0].get_histogram();
+        assert_eq!((shown(others), slots(others)), ((0, 1), None));
+    }
+
+    #[test]
+    fn slots_come_back() {
+        let family = durations(&[0, 238, 239, 1_000_000_000, 16_000_000_001, u64::MAX]);
+        let slots = slots(family.get_metric()[0].get_histogram()).unwrap();
+        let filled: Vec<_> = slots.iter().enumerate().filter(|(_, n)| **n > 0).collect();
+        assert_eq!(filled, [(0, &2), (1, &1), (22, &1), (27, &2)]);
     }
 }

@@ -62,6 +62,14 @@ impl Identities {
         }
     }
 
+    /// A reader that finds containers and pods, and reads no environments.
+    pub fn with_containers() -> Self {
+        Self {
+            needs_containers: true,
+            ..Self::new(std::iter::empty())
+        }
+    }
+
     /// The process, or `None` when it is gone.
     pub fn read(&mut self, pid: u32) -> Option<Look<'_>> {
         let folder = PathBuf::from(format!("/proc/{pid}"));

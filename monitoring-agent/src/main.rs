@@ -12,6 +12,7 @@ use monitoring_agent::{
     cli::{Cli, Command},
     config::{self, Config},
     pipeline::Agent,
+    profile,
 };
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{info, warn};
@@ -42,13 +43,21 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
         .build()
         .context("start the tokio runtime")?;
     let code = runtime.block_on(async {
-        if cli.command == Some(Command::Check) {
-            let report = check::run(&config);
-            // Whoever reads it may have stopped reading; the exit code says the rest.
-            let _ = std::io::stdout().write_all(report.text.as_bytes());
-            return Ok(ExitCode::from(u8::from(report.working == 0)));
+        match &cli.command {
+            Some(Command::Check) => {
+                let report = check::run(&config);
+                // Whoever reads it may have stopped reading; the exit code says the rest.
+                let _ = std::io::stdout().write_all(report.text.as_bytes());
+                Ok(ExitCode::from(u8::from(report.working == 0)))
+            }
+            Some(Command::Profile(args)) => {
+                let service = profile::profiler::alone(&config);
+                let done = profile::command::run(args, &config, &service).await?;
+                eprintln!("{done}");
+                Ok(ExitCode::SUCCESS)
+            }
+            None => serve(cli, config).await,
         }
-        serve(cli, config).await
     });
     // A source that hangs must not hold up the end.
     runtime.shutdown_background();

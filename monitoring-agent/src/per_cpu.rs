@@ -7,7 +7,7 @@ use std::{
     io,
     marker::PhantomData,
     mem,
-    os::fd::{AsFd, AsRawFd as _},
+    os::fd::{AsFd, AsRawFd as _, BorrowedFd},
     ptr,
 };
 
@@ -22,6 +22,9 @@ const BATCH: usize = 64;
 
 /// `BPF_MAP_LOOKUP_BATCH` of `enum bpf_cmd` in the kernel's `include/uapi/linux/bpf.h`.
 const BPF_MAP_LOOKUP_BATCH: libc::c_int = 24;
+
+/// `BPF_MAP_LOOKUP_AND_DELETE_BATCH` of the same.
+const BPF_MAP_LOOKUP_AND_DELETE_BATCH: libc::c_int = 25;
 
 /// `BPF_MAP_DELETE_BATCH` of the same.
 const BPF_MAP_DELETE_BATCH: libc::c_int = 27;
@@ -84,15 +87,25 @@ impl<K: Pod, V: Pod> PerCpuReader<K, V> {
     /// Hands every entry to `visit`: its key, and its value on each possible CPU.
     ///
     /// Entries that kernel programs add meanwhile may or may not be seen.
-    pub fn for_each(
+    pub fn for_each(&mut self, map: impl AsFd, visit: impl FnMut(K, &[V])) -> anyhow::Result<()> {
+        self.each_batch(map.as_fd(), BPF_MAP_LOOKUP_BATCH, visit)
+    }
+
+    /// Hands every entry to `visit` and removes it.
+    pub fn take_each(&mut self, map: impl AsFd, visit: impl FnMut(K, &[V])) -> anyhow::Result<()> {
+        self.each_batch(map.as_fd(), BPF_MAP_LOOKUP_AND_DELETE_BATCH, visit)
+    }
+
+    fn each_batch(
         &mut self,
-        map: impl AsFd,
+        map: BorrowedFd<'_>,
+        command: libc::c_int,
         mut visit: impl FnMut(K, &[V]),
     ) -> anyhow::Result<()> {
         let mut position: u64 = 0;
         let mut first = true;
         loop {
-            let (read, last) = self.read_batch(map.as_fd(), &mut position, first)?;
+            let (read, last) = self.read_batch(map, command, &mut position, first)?;
             first = false;
             for (key, values) in self.keys[..read].iter().zip(self.values.chunks(self.cpus)) {
                 visit(*key, values);
@@ -106,7 +119,8 @@ impl<K: Pod, V: Pod> PerCpuReader<K, V> {
     /// Fills the buffers; returns how many entries they hold and whether these were the last.
     fn read_batch(
         &mut self,
-        map: std::os::fd::BorrowedFd<'_>,
+        map: BorrowedFd<'_>,
+        command: libc::c_int,
         position: &mut u64,
         first: bool,
     ) -> anyhow::Result<(usize, bool)> {
@@ -133,7 +147,7 @@ impl<K: Pod, V: Pod> PerCpuReader<K, V> {
             };
             // SAFETY: the buffers have room for `count` entries; `position` is the hash map's
             // 4-byte batch token with room to spare; all outlive the call.
-            let result = unsafe { bpf(BPF_MAP_LOOKUP_BATCH, &mut attr) };
+            let result = unsafe { bpf(command, &mut attr) };
             let read = usize::try_from(attr.count).context("batch count")?;
             let Err(error) = result else {
                 return Ok((read, false));
@@ -143,7 +157,7 @@ impl<K: Pod, V: Pod> PerCpuReader<K, V> {
                 // One hash bucket holds more entries than the buffers.
                 Some(libc::ENOSPC) => size *= 2,
                 Some(libc::EINTR) => {}
-                _ => return Err(error).context("read a per-CPU map"),
+                _ => return Err(error).context("read a map in batches"),
             }
         }
     }

@@ -16,13 +16,19 @@ use crate::{
     collector::{Collector, Report},
     config::Config,
     endpoint::Endpoint,
-    export::http::HttpStats,
+    exemplars::Exemplars,
+    export::http::{self, HttpStats},
+    exporting::Exporting,
+    gpu_states::GpuStates,
     labels::Labels,
-    loader::SharedMaps,
+    loader::{self, SharedMaps},
     offsets::Offsets,
+    profile::{history::History, profiler::Profiler},
+    profiling::Profiling,
     snapshot::{Latest, Snapshot},
     source::StartError,
-    sources::{Entry, SOURCES, StartContext},
+    sources::{Entry, SOURCES, StartContext, cuda::kernel_names::KernelNames, trace::PastRoots},
+    spans::Spans,
 };
 
 /// Commands that may wait for the aggregator.
@@ -32,16 +38,28 @@ const WAITING_COMMANDS: usize = 16;
 /// which detaches everything when the process ends.
 const PATIENCE: Duration = Duration::from_millis(700);
 
+/// The source that has something to bring to disk when it ends, and how long a shutdown waits for it.
+const KEEPS: (&str, Duration) = ("profile", Duration::from_secs(5));
+
+/// The source whose last spans are to be there before the exporter is told that no more come.
+const TRACE: &str = "trace";
+
 /// A running agent.
 pub struct Agent {
     config: Config,
     labels: Arc<Labels>,
     shared: SharedMaps,
+    profiling: Profiling,
+    exemplars: Arc<Exemplars>,
+    past_roots: Arc<PastRoots>,
+    gpu_states: Arc<GpuStates>,
+    kernel_names: Arc<KernelNames>,
     running: BTreeSet<&'static str>,
     commands: mpsc::Sender<Command>,
     reports: mpsc::Sender<Report>,
     latest: Latest,
     endpoint: Endpoint,
+    exporting: Exporting,
     /// Kernel-wide BPF statistics stay on as long as this is held.
     bpf_stats: Option<std::os::fd::OwnedFd>,
 }
@@ -58,8 +76,19 @@ impl Agent {
         let (commands, command_receiver) = mpsc::channel(WAITING_COMMANDS);
         let (reports, report_receiver) = mpsc::channel(WAITING_REPORTS);
         let http_stats = Arc::new(HttpStats::default());
-        let endpoint = Endpoint::start(&config, latest.clone(), Arc::clone(&http_stats)).await?;
-        let own = OwnMetrics(Box::new(move || http_stats.families()));
+        let (labels, shared) = (Arc::new(Labels::new(&config.agents)), SharedMaps::new());
+        let profiling = Profiling::new(&config, &labels, &shared);
+        let (stats, profiles) = (Arc::clone(&http_stats), profiling.latest());
+        let exemplars = Arc::<Exemplars>::default();
+        let shown = Arc::clone(&exemplars);
+        let endpoint = Endpoint::start(&config, latest.clone(), stats, profiles, shown).await?;
+        let exporting = Exporting::new(&config, latest.clone());
+        let pushes = exporting.otlp().stats();
+        let own = OwnMetrics(Box::new(move || {
+            let mut families = http::families(&http_stats);
+            families.extend(pushes.families());
+            families
+        }));
         let aggregate = Aggregate::new(publish, own);
         tokio::spawn(aggregate.run(
             config.collection_interval,
@@ -67,14 +96,20 @@ impl Agent {
             report_receiver,
         ));
         let mut agent = Self {
-            labels: Arc::new(Labels::new(&config.agents)),
-            shared: SharedMaps::new(),
+            labels,
+            shared,
+            profiling,
+            exemplars,
+            past_roots: Arc::default(),
+            gpu_states: Arc::default(),
+            kernel_names: Arc::default(),
             running: BTreeSet::new(),
             config,
             commands,
             reports,
             latest,
             endpoint,
+            exporting,
             bpf_stats: None,
         };
         agent.apply_bpf_stats();
@@ -112,12 +147,21 @@ impl Agent {
         if config.agents != self.config.agents {
             self.relabel(&config);
         }
+        let ended = self.ended().await;
         for entry in SOURCES {
-            if !entry.is_wanted(&config) || !(entry.unchanged)(&self.config, &config) {
-                self.running.remove(entry.name);
-                self.command(Command::Stop(entry.name)).await;
+            let is_wanted = entry.is_wanted(&config);
+            let goes_on = is_wanted && !ended.contains(&entry.name);
+            if !goes_on || !(entry.unchanged)(&self.config, &config) {
+                let was_running = self.running.remove(entry.name);
+                if was_running && !is_wanted && entry.name == TRACE {
+                    self.end(entry.name).await;
+                } else {
+                    self.command(Command::Stop(entry.name)).await;
+                }
             }
         }
+        self.profiling.apply(&config);
+        self.exporting.apply(&config);
         self.config = config;
         self.apply_bpf_stats();
         self.start_wanted().await;
@@ -125,7 +169,9 @@ impl Agent {
         info!("the new configuration is in force{part}");
     }
 
-    /// Stops accepting scrapes, ends all sources, detaches all programs. Takes at most a second.
+    /// Stops accepting scrapes, ends all sources, detaches all programs. Takes at most a second, but
+    /// for what has to be named and brought to disk, see [`KEEPS`], and for spans that wait for a slow
+    /// collector, see [`FAREWELL`](crate::export::otlp::FAREWELL).
     pub async fn stop(self) {
         let begun = Instant::now();
         let closing = self.endpoint.close();
@@ -134,12 +180,19 @@ impl Agent {
             Ok(()) => stopped.await.unwrap_or_default(),
             Err(_) => Vec::new(),
         };
-        while begun.elapsed() < PATIENCE && !threads.iter().all(JoinHandle::is_finished) {
+        let is_waited_for = |thread: &JoinHandle<()>| {
+            let (keeps, patience) = KEEPS;
+            let keeps = thread.thread().name() == Some(keeps);
+            let patience = if keeps { patience } else { PATIENCE };
+            !thread.is_finished() && begun.elapsed() < patience
+        };
+        while threads.iter().any(is_waited_for) {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         if !threads.iter().all(JoinHandle::is_finished) {
             warn!("a source hangs and ends with the process; so do its kernel programs");
         }
+        self.exporting.stop().await;
         let left = PATIENCE.saturating_sub(begun.elapsed());
         if tokio::time::timeout(left, closing).await.is_err() {
             warn!("a scrape was cut off");
@@ -183,20 +236,46 @@ impl Agent {
             wanted: wanted.collect(),
             config: self.config.clone(),
             labels: Arc::clone(&self.labels),
-            shared: std::mem::take(&mut self.shared),
+            shared: self.shared.clone(),
+            profiler: Arc::clone(self.profiling.profiler()),
+            history: self.profiling.history().cloned(),
+            exemplars: Arc::clone(&self.exemplars),
+            spans: self.exporting.spans().clone(),
+            past_roots: Arc::clone(&self.past_roots),
+            gpu_states: Arc::clone(&self.gpu_states),
+            kernel_names: Arc::clone(&self.kernel_names),
             reports: self.reports.clone(),
         };
-        let started = tokio::task::spawn_blocking(move || (start.run(), start.shared)).await;
-        let Ok((outcomes, shared)) = started else {
+        let started = tokio::task::spawn_blocking(move || start.run()).await;
+        let Ok(outcomes) = started else {
             error!("starting the sources panicked; see the log above");
             return;
         };
-        self.shared = shared;
         for (name, outcome) in outcomes {
             if outcome.is_ok() {
                 self.running.insert(name);
             }
             self.command(Command::Started(name, outcome)).await;
+        }
+    }
+
+    /// The sources that cannot go on.
+    async fn ended(&self) -> Vec<&'static str> {
+        let (names, answer) = oneshot::channel();
+        self.command(Command::Ended(names)).await;
+        answer.await.unwrap_or_default()
+    }
+
+    /// Stops a source, and waits for what it hands over at its end, within a bound.
+    async fn end(&self, name: &'static str) {
+        let begun = Instant::now();
+        let (thread, answer) = oneshot::channel();
+        self.command(Command::End(name, thread)).await;
+        let Some(thread) = answer.await.ok().flatten() else {
+            return;
+        };
+        while !thread.is_finished() && begun.elapsed() < PATIENCE {
+            tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
 
@@ -213,6 +292,13 @@ struct Start {
     config: Config,
     labels: Arc<Labels>,
     shared: SharedMaps,
+    profiler: Arc<Profiler>,
+    history: Option<History>,
+    exemplars: Arc<Exemplars>,
+    spans: Spans,
+    past_roots: Arc<PastRoots>,
+    gpu_states: Arc<GpuStates>,
+    kernel_names: Arc<KernelNames>,
     reports: mpsc::Sender<Report>,
 }
 
@@ -232,7 +318,7 @@ impl Start {
             let absent = offsets.absent().join(", ");
             warn!("this kernel does not have {absent}; what needs it is off");
         }
-        release_memory();
+        loader::release_memory();
         outcomes
     }
 
@@ -240,8 +326,16 @@ impl Start {
         let source = (entry.start)(&mut StartContext {
             config: &self.config,
             labels: &self.labels,
-            shared: &mut self.shared,
+            shared: &self.shared,
             offsets,
+            profiler: &self.profiler,
+            history: self.history.as_ref(),
+            exemplars: &self.exemplars,
+            spans: &self.spans,
+            past_roots: &self.past_roots,
+            gpu_states: &self.gpu_states,
+            kernel_names: &self.kernel_names,
+            at_once: false,
         })?;
         let collector = Collector::start(entry.name, source, self.reports.clone());
         Ok(collector.with_context(|| format!("start the thread of source {}", entry.name))?)
@@ -252,14 +346,5 @@ fn log_failed_start(source: &str, error: &StartError) {
     match error {
         StartError::Unsupported(why) => warn!(source, "source off: {why}"),
         StartError::Broken(error) => error!(source, "source broken: {error:#}"),
-    }
-}
-
-/// Gives memory that only starting needed (BTF, objects, verifier logs) back to the node.
-fn release_memory() {
-    #[cfg(target_env = "gnu")]
-    // SAFETY: the function only returns free pages of the heap; it has no preconditions.
-    unsafe {
-        libc::malloc_trim(0);
     }
 }

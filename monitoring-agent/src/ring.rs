@@ -1,7 +1,26 @@
 //! Records of ring buffers: rare or sampled events from the kernel. What did not fit into a ring was
 //! counted by the kernel side.
 
+use std::{os::fd::RawFd, time::Duration};
+
 use aya::Pod;
+
+/// Which descriptors have something to read, or will never have again; waits for it for some time.
+/// A negative one is passed over.
+pub(crate) fn readable<const N: usize>(fds: [RawFd; N], patience: Duration) -> [bool; N] {
+    let mut fds = fds.map(|fd| libc::pollfd {
+        fd,
+        events: libc::POLLIN,
+        revents: 0,
+    });
+    // Rounded up: what is not due yet is waited for.
+    let milliseconds = patience.as_micros().div_ceil(1_000);
+    let milliseconds = i32::try_from(milliseconds).unwrap_or(i32::MAX);
+    // SAFETY: the array outlives the call. A signal makes it return early, with nothing to read. A
+    // negative descriptor is passed over.
+    unsafe { libc::poll(fds.as_mut_ptr(), N as libc::nfds_t, milliseconds) };
+    fds.map(|fd| fd.revents & (libc::POLLIN | libc::POLLHUP) != 0)
+}
 
 /// The record as a `T`, if it has the size of one.
 pub fn decode<T: Pod>(record: &[u8]) -> Option<T> {

@@ -18,6 +18,15 @@ pub trait Source: Send {
     fn collect(&mut self) -> anyhow::Result<Batch>;
 }
 
+/// Why a source can collect no more: a part of it has ended that does not come back by itself. When
+/// the configuration is loaded anew, the source is started anew.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}; it begins again when the configuration is loaded anew")]
+pub struct Ended(
+    /// What has ended, for people.
+    pub &'static str,
+);
+
 /// What a source hands over at a collection. All counts are totals since the source started.
 #[derive(Debug, Default)]
 pub struct Batch {

@@ -1,13 +1,13 @@
 //! Family `block`: durations, bytes and errors of requests to disks.
 
-use crate::histogram::Histogram;
+use crate::{histogram::Histogram, trace::Origin};
 
 /// Bytes of a disk's name in the kernel, its ending zero byte included (`DISK_NAME_LEN`, fixed
 /// since it exists).
 pub const DISK_NAME_BYTES: usize = 32;
 
 /// Most requests that are on their way at a time. Eight hardware queues of 1,023 requests, as many
-/// as fast solid-state disks have in each; 8,192 entries are 0.8 MB.
+/// as fast solid-state disks have in each; 8,192 entries are 1.4 MB.
 pub const MAX_IN_FLIGHT: usize = 8_192;
 
 /// Most pairs of disk and operation: 64 disks that are read, written, flushed and trimmed. 256
@@ -91,13 +91,37 @@ pub struct InFlight {
     pub submitted_ns: u64,
     /// When it was last given to the driver, 0 if not yet.
     pub issued_ns: u64,
-    /// The agent of the process that submitted it.
-    pub agent: u32,
     /// 1 once a part of it has failed.
     pub failed: u32,
+    /// Bytes of the parts of it that are done.
+    pub done_bytes: u32,
+    /// Who submitted it. Only the agent is known where nothing is traced.
+    pub origin: Origin,
 }
 
-const _: () = assert!(size_of::<InFlight>() == 8 + 8 + 4 + 4);
+const _: () = assert!(size_of::<InFlight>() == 8 + 8 + 4 + 4 + size_of::<Origin>());
+
+impl InFlight {
+    /// Nothing is known.
+    pub const UNKNOWN: Self = Self {
+        submitted_ns: 0,
+        issued_ns: 0,
+        failed: 0,
+        done_bytes: 0,
+        origin: Origin::NOBODY,
+    };
+
+    /// When it began, as far as that is known: when it was submitted, or else when it was last given
+    /// to the driver. 0 if neither is.
+    #[inline(always)]
+    pub const fn began_ns(&self) -> u64 {
+        if self.submitted_ns == 0 {
+            self.issued_ns
+        } else {
+            self.submitted_ns
+        }
+    }
+}
 crate::plain_data!(RequestKey, Requests, InFlight);
 
 /// Slots of the per-CPU array `LOST`.

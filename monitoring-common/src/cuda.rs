@@ -10,16 +10,16 @@ mod hook;
 mod process;
 mod work;
 
-pub use calls::{CallKey, Calls, ErrorKey, MAX_CALL_PAIRS, MAX_ERRORS};
+pub use calls::{CallKey, Calls, Entered, ErrorKey, MAX_CALL_PAIRS, MAX_ERRORS};
 pub use cost::Cost;
 pub use functions::{
     LaunchKey, MAX_LAUNCHED, MAX_REGISTERED, NAME_BYTES, Named, NamedText, RING_BYTES,
 };
 pub use hook::{Hook, MAX_CALLS, NO_ARGUMENT, direction, kind, layout, space};
-pub use process::{Address, MAX_CONTEXTS, MAX_USERS, ProcessId, Thread, pid_of, process_at};
+pub use process::{Address, MAX_CONTEXTS, MAX_USERS, ProcessId, Thread, ended, pid_of, process_at};
 pub use work::{
     Allocation, Held, HolderKey, MAX_ALLOCATIONS, MAX_EVENTS, MAX_FREED, MAX_HOLDERS, MAX_WAITING,
-    MAX_WINDOWS, RecordedEvent, Sums, Waiting, Window,
+    MAX_WINDOWS, RecordedEvent, Sums, TURNS, Waiting, Window,
 };
 
 /// Slots of the per-CPU array `LOST`.

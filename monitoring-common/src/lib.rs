@@ -12,8 +12,11 @@ pub mod cuda;
 pub mod histogram;
 pub mod net;
 pub mod process;
+pub mod profile;
 pub mod sched;
+pub mod swarm;
 pub mod syscalls;
+pub mod trace;
 
 /// Tells aya that a layout is plain data, so that it may be read from and written to maps.
 #[macro_export]

@@ -201,10 +201,14 @@ pub struct SocketState {
     /// One of the constants of [`stage`].
     pub stage: u32,
     /// 1 when the owner was found among open files and not by an event.
-    pub found: u32,
+    pub found: u16,
+    /// One of [`crate::trace::detail::role`].
+    pub role: u8,
+    /// 1 once it is known which thread a span of the connection is of.
+    pub held: u8,
 }
 
-const _: () = assert!(size_of::<SocketState>() == 8 + 8 + 4 + 2 + 2 + 4 + 4);
+const _: () = assert!(size_of::<SocketState>() == 8 + 8 + 4 + 2 + 2 + 4 + 2 + 1 + 1);
 
 /// [`SocketState::peer`] of a socket that talks to none of the peers.
 pub const NO_PEER: u16 = u16::MAX;
@@ -239,7 +243,7 @@ crate::plain_data!(Traffic, Tcp, Peer);
 /// Slots of the per-CPU array `LOST`.
 pub mod lost {
     /// The kernel had no memory for a socket's state: its connection counts under `other`, without
-    /// durations.
+    /// durations. Or none for whose it is: it becomes no span.
     pub const SOCKET_STATE: u32 = 0;
     /// An agent or a peer has no element in the array of totals.
     pub const TOTALS_FULL: u32 = 1;

@@ -3,15 +3,16 @@
 
 use core::arch::asm;
 
-/// The low four bits of a number: a place among sixteen.
+/// The bits of a number that are in a mask, which is one less than a power of two: a place among that
+/// many, or a length below it.
 #[inline(always)]
 #[allow(clippy::cast_possible_truncation, reason = "BPF has 64 bits")]
-pub fn of_sixteen(number: u8) -> usize {
-    let mut place = u64::from(number);
+pub fn within<const MASK: u64>(number: u64) -> usize {
+    let mut place = number;
     // SAFETY: one instruction that touches nothing but its operand.
     unsafe {
-        asm!("{place} &= 15", place = inout(reg) place, options(pure, nomem, nostack));
+        asm!("{place} &= {mask}", place = inout(reg) place, mask = const MASK, options(pure, nomem, nostack));
     }
     // The compiler knows nothing of that instruction; this one is for it.
-    place as usize & 15
+    place as usize & MASK as usize
 }

@@ -12,8 +12,11 @@ pub mod bounds;
 pub mod iter;
 pub mod lost;
 pub mod object;
+pub mod reason;
 pub mod sk_storage;
+pub mod switch;
 pub mod task_storage;
+pub mod trace;
 
 /// A field offset or mask that the loader did not find on this kernel.
 pub const ABSENT: u32 = u32::MAX;

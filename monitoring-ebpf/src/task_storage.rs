@@ -117,6 +117,13 @@ impl Task {
         self.0.read(offset)
     }
 
+    /// The object that the pointer at `offset` leads to; see [`Object::follow`].
+    #[inline(always)]
+    #[must_use]
+    pub fn follow(self, offset: u32) -> Object {
+        self.0.follow(offset)
+    }
+
     /// Where the task lies in kernel memory: its name among all tasks that have not been freed.
     #[inline(always)]
     pub fn address(self) -> u64 {

@@ -2,11 +2,15 @@
 //!
 //! Owns the command line only; each command has its own file. Nothing here is part of the agent.
 
+mod api;
 mod bench;
 mod bounded;
+mod catalogue;
 mod command;
 mod compiler;
+mod dashboards;
 mod packages;
+mod promql;
 mod rights;
 mod run;
 mod setup;
@@ -54,6 +58,10 @@ enum Task {
         #[arg(last = true)]
         arguments: Vec<String>,
     },
+    /// Write down anew what the library `monitoring` offers to other crates.
+    Api,
+    /// Write down Grafana's dashboards anew.
+    Dashboards,
     /// Check the repository's own rules.
     Tidy,
 }
@@ -72,6 +80,8 @@ fn dispatch(task: &Task) -> Result<ExitCode> {
         Task::Run { arguments } => run::agent(&root, arguments)?,
         Task::Bench { arguments } => bench::overhead(&root, arguments)?,
         Task::Sim => sim::nvml(&root)?,
+        Task::Api => api::write(&root)?,
+        Task::Dashboards => dashboards::write(&root)?,
         Task::Tidy => tidy::check(&root)?,
         Task::Test { kernels, filter } => {
             let report = match (kernels, filter.is_empty()) {

@@ -2,6 +2,10 @@
 //! it finds and what it does; does nothing where nothing is missing.
 
 mod cudart;
+mod go;
+mod nvcc;
+mod rotel;
+mod wheels;
 
 use std::path::Path;
 
@@ -22,7 +26,7 @@ struct Tool {
 /// What the tests need beside Rust: independent counterparts that their numbers are compared
 /// with, a machine for the other kernels, and what knows the repository's files. Programs of one
 /// package follow each other.
-const TOOLS: [Tool; 17] = [
+const TOOLS: [Tool; 25] = [
     Tool {
         program: "strip",
         package: "binutils",
@@ -44,8 +48,18 @@ const TOOLS: [Tool; 17] = [
         service: None,
     },
     Tool {
+        program: "curl",
+        package: "curl",
+        service: None,
+    },
+    Tool {
         program: "fio",
         package: "fio",
+        service: None,
+    },
+    Tool {
+        program: "g++",
+        package: "g++",
         service: None,
     },
     Tool {
@@ -79,8 +93,23 @@ const TOOLS: [Tool; 17] = [
         service: None,
     },
     Tool {
+        program: "nft",
+        package: "nftables",
+        service: None,
+    },
+    Tool {
         program: "losetup",
         package: "mount",
+        service: None,
+    },
+    Tool {
+        program: "perf",
+        package: "linux-perf",
+        service: None,
+    },
+    Tool {
+        program: "node",
+        package: "nodejs",
         service: None,
     },
     Tool {
@@ -92,6 +121,16 @@ const TOOLS: [Tool; 17] = [
         program: "promtool",
         package: "prometheus",
         service: Some("prometheus.service"),
+    },
+    Tool {
+        program: "amtool",
+        package: "prometheus-alertmanager",
+        service: Some("prometheus-alertmanager.service"),
+    },
+    Tool {
+        program: "prometheus-alertmanager",
+        package: "prometheus-alertmanager",
+        service: Some("prometheus-alertmanager.service"),
     },
     Tool {
         program: "prometheus-node-exporter",
@@ -108,6 +147,11 @@ const TOOLS: [Tool; 17] = [
         package: "stress-ng",
         service: None,
     },
+    Tool {
+        program: "tmux",
+        package: "tmux",
+        service: None,
+    },
 ];
 
 /// All that building and testing need. Where something cannot be had, the rest is set up all the
@@ -118,6 +162,9 @@ pub(crate) fn everything(root: &Path) -> Result<()> {
         compiler::components(root),
         tools(),
         cudart::ensure(root),
+        nvcc::ensure(root),
+        go::ensure(root),
+        rotel::ensure(root),
     ];
     let problems: Vec<String> = parts
         .into_iter()

@@ -12,7 +12,8 @@ use std::path::Path;
 use anyhow::{Context as _, Result, bail};
 
 use crate::{
-    command::{command, run},
+    api,
+    command::{command, read, run},
     compiler, setup, tidy, toolchain,
 };
 use guest::Guest;
@@ -25,9 +26,14 @@ const OTHER_KERNELS: [&str; 2] = ["6.1", "6.12"];
 /// What NVIDIA's driver makes when it is loaded.
 const DRIVER: &str = "/dev/nvidiactl";
 
+/// Bytes that all builds, images and guests together take in a fresh copy of the repository, with
+/// something to spare.
+const ROOM: u64 = 8 << 30;
+
 /// All checks, all tests, all kernels.
 pub(crate) fn everything(root: &Path) -> Report {
     let mut report = Report::default();
+    report.check("room on the disk", || expect_room(root));
     report.check("setup", || setup::everything(root));
     report.check("format", || {
         run(&mut command(root, "cargo", &["fmt", "--all", "--check"]))
@@ -47,6 +53,10 @@ pub(crate) fn everything(root: &Path) -> Report {
         clippy_of_kernel_programs(root)
     });
     report.check("tidy", || tidy::check(root));
+    match api::can_be_told(root) {
+        Ok(false) => report.skip("public interface", "this compiler is not Rust 1.95"),
+        _ => report.check("public interface", || api::check(root)),
+    }
     here(root, &[], &mut report);
     if Path::new(DRIVER).exists() {
         report.tests("GPU suite", || suites::gpu(root));
@@ -73,6 +83,29 @@ pub(crate) fn other_kernels(root: &Path, filter: &[String]) -> Report {
     elsewhere(root, filter, &mut report);
     expect_matches(filter, &mut report);
     report
+}
+
+/// A full disk shows in many ways, most of them far from what it is.
+fn expect_room(root: &Path) -> Result<()> {
+    if root.join("target/guest").exists() {
+        // Everything was built before, and is only replaced.
+        return Ok(());
+    }
+    let free = read(&mut command(
+        root,
+        "df",
+        &["--output=avail", "--block-size=1", "."],
+    ))?;
+    let free = free.lines().last().unwrap_or_default().trim();
+    let free: u64 = free.parse().with_context(|| format!("df said {free:?}"))?;
+    if free < ROOM {
+        bail!(
+            "{} MiB are free here, and the tests take up to {} MiB: make room first",
+            free >> 20,
+            ROOM >> 20
+        );
+    }
+    Ok(())
 }
 
 /// A misspelt word must not look like success.

@@ -3,13 +3,15 @@
 //! Each rule is a function from the tree to its findings; the list below is all of them. Rules of
 //! formatting and of the language belong to rustfmt and Clippy.
 
+mod alerts;
+mod dashboards;
+mod expressions;
 mod families;
 mod layers;
 mod leftovers;
 mod links;
 mod metrics;
 mod names;
-mod promql;
 mod shape;
 mod sleeps;
 mod tree;
@@ -21,7 +23,9 @@ use anyhow::{Result, bail};
 use tree::{Finding, Tree};
 
 /// Every rule.
-const RULES: [fn(&Tree) -> Vec<Finding>; 8] = [
+const RULES: [fn(&Tree) -> Vec<Finding>; 10] = [
+    alerts::check,
+    dashboards::check,
     families::check,
     layers::check,
     leftovers::check,

@@ -15,20 +15,29 @@ pub(crate) fn agent(port: u16, families: &[&str], bpf_stats: bool) -> Running {
 }
 
 /// The agent on `port` with these families and no other, with settings of `[monitoring]` and of the
-/// families.
+/// families. Behind those of `[monitoring]` there may be sections, which then stand as they are.
 pub(crate) fn agent_with(
     port: u16,
     families: &[&str],
     monitoring: &str,
     of_families: &str,
 ) -> Running {
-    let sections = SOURCES.iter().map(|source| {
+    let rest = SOURCES.iter().filter(|source| {
+        let section = format!("[sources.{}]", source.name);
+        !monitoring.contains(&section)
+    });
+    let sections = rest.map(|source| {
         let enabled = families.contains(&source.name);
         let settings = if enabled { of_families } else { "" };
         format!("[sources.{}]\nenabled = {enabled}\n{settings}", source.name)
     });
     let sections: String = sections.collect();
     let config = format!("[monitoring]\n{monitoring}{sections}");
+    agent_by(port, families, &config)
+}
+
+/// The agent on `port` by a configuration, in which these families are enabled.
+pub(crate) fn agent_by(port: u16, families: &[&str], config: &str) -> Running {
     let file = tempfile::NamedTempFile::new().expect("a temporary file");
     fs::write(file.path(), config).expect("write the configuration");
     let path = file.path().to_str().expect("a path in UTF-8");

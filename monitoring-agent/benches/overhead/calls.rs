@@ -88,7 +88,7 @@ pub(crate) fn pin_to_last_cpu() {
 }
 
 /// CPU time of one call once the watcher is warm.
-fn warm_loop_ns() -> f64 {
+pub(crate) fn warm_loop_ns() -> f64 {
     pin_to_last_cpu();
     let warm = Instant::now();
     while warm.elapsed() < WARM_UP {

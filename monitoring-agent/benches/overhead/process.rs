@@ -6,13 +6,20 @@ use std::{
     io::{BufRead as _, BufReader, Read as _, Write as _},
     net::TcpStream,
     os::fd::OwnedFd,
+    path::Path,
     process::{Child, ChildStdout, Command, Stdio},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 /// How long a tool's descriptors have to stay the same for it to be ready.
 const SETTLED: Duration = Duration::from_millis(500);
+
+/// How often a program is asked to end, how long it then has each time, and how often that is
+/// looked at.
+const ASKED_TO_END: u32 = 4;
+const A_WHILE: Duration = Duration::from_secs(10);
+const LOOK: Duration = Duration::from_millis(10);
 
 /// A running program that ends when dropped.
 pub(crate) struct Running {
@@ -24,14 +31,35 @@ pub(crate) struct Running {
 impl Drop for Running {
     fn drop(&mut self) {
         let pid = i32::try_from(self.child.id()).expect("a process id");
-        // SAFETY: asks the process that `start` made, and that nobody has waited for, to end.
-        unsafe { libc::kill(pid, libc::SIGTERM) };
-        // Nothing is left to do about a process that cannot be waited for.
+        // Nobody reads what it may have to say at its end, and it is not to wait for somebody.
+        drop(self.output.take());
+        // Programs have been seen that miss being asked while they are busy; they are asked again.
+        for _ in 0..ASKED_TO_END {
+            // SAFETY: asks the process that `start` made, and that nobody has waited for, to end.
+            unsafe { libc::kill(pid, libc::SIGTERM) };
+            if self.ends_within(A_WHILE) {
+                return;
+            }
+        }
+        // Nothing is left to do about a process that can neither be ended nor waited for.
+        let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
 impl Running {
+    /// Whether it ends so soon.
+    fn ends_within(&mut self, time: Duration) -> bool {
+        let deadline = Instant::now() + time;
+        while Instant::now() < deadline {
+            if matches!(self.child.try_wait(), Ok(Some(_)) | Err(_)) {
+                return true;
+            }
+            thread::sleep(LOOK);
+        }
+        false
+    }
+
     /// The agent on `port`, ready to be scraped.
     pub(crate) fn agent(port: u16, arguments: &[&str]) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_monitoring-agent"));
@@ -85,12 +113,36 @@ impl Running {
         let mut command = Command::new(format!("/usr/sbin/{program}"));
         // What it prints is not wanted; writing it is part of what it costs.
         let running = Self::start(command.args(arguments).stdout(Stdio::null()));
-        wait_for("the tracing tool has attached its programs", || {
-            let before = running.descriptors();
-            thread::sleep(SETTLED);
-            before.iter().any(|name| name.contains("bpf")) && before == running.descriptors()
-        });
+        running.wait_until_settled("bpf");
         running
+    }
+
+    /// `perf record`, which samples the stacks of all CPUs 99 times a second into this file.
+    pub(crate) fn perf(file: &Path) -> Self {
+        let mut command = Command::new("perf");
+        command.args([
+            "record",
+            "--quiet",
+            "-g",
+            "-F",
+            "99",
+            "-a",
+            "-e",
+            "cpu-clock",
+            "-o",
+        ]);
+        let running = Self::start(command.arg(file).stdout(Stdio::null()));
+        running.wait_until_settled("perf_event");
+        running
+    }
+
+    /// Waits until it has descriptors of this kind, and opens no more of any.
+    fn wait_until_settled(&self, kind: &str) {
+        wait_for("the tracing tool has attached its programs", || {
+            let before = self.descriptors();
+            thread::sleep(SETTLED);
+            before.iter().any(|name| name.contains(kind)) && before == self.descriptors()
+        });
     }
 
     /// What its descriptors refer to.
@@ -149,6 +201,11 @@ impl Running {
         assert_eq!(results, [0, 0], "the process runs");
         let parts = [time.tv_sec, time.tv_nsec].map(|part| u64::try_from(part).unwrap_or(0));
         parts[0] * 1_000_000_000 + parts[1]
+    }
+
+    /// Its process id.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     /// A memory figure of `/proc/PID/status`, in KiB.

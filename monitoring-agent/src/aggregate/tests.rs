@@ -197,7 +197,7 @@ async fn a_stopped_source_disappears_and_shutdown_ends_its_threads() {
         value(snapshot, "one_total", "").is_none() && value(snapshot, UP, "one").is_none()
     });
     time::timeout(PATIENCE, gone).await.unwrap().unwrap();
-    let (done, stopped) = tokio::sync::oneshot::channel();
+    let (done, stopped) = oneshot::channel();
     agent.commands.send(Command::Shutdown(done)).await.unwrap();
     for thread in stopped.await.unwrap() {
         thread.join().unwrap();

@@ -5,13 +5,13 @@
 use std::{
     collections::BTreeMap,
     ffi::OsString,
-    fs::File,
-    io::{ErrorKind, Read},
     path::{Path, PathBuf},
 };
 
+use monitoring::config::reading::file::text_of;
+
 use super::{
-    Config, ConfigError, Place, Problem, document,
+    Config, ConfigError, Place, Problem, document, otlp,
     problem::{Fault, nearest, shown},
     settings::{self, Draft, LISTEN, LOG_LEVEL, MONITORING, Setting},
     values::Value,
@@ -21,11 +21,11 @@ use crate::cli::Flags;
 /// The file that is read when neither `--config` nor `MONITORING_CONFIG` names one, if it exists.
 pub const DEFAULT_FILE: &str = "/etc/stratoswarm/monitoring.toml";
 
-/// Largest file that is read. A configuration with all that is allowed in it is far smaller.
-const MAX_FILE_BYTES: u64 = 1 << 20;
-
 /// What the variables of the environment begin with.
 const PREFIX: &str = "MONITORING_";
+
+/// What the variables begin with that OpenTelemetry has for its protocol.
+const OPENTELEMETRY: &str = "OTEL_EXPORTER_OTLP_";
 
 /// A configuration, and what is to be said about it.
 #[derive(Clone, Debug, PartialEq)]
@@ -80,6 +80,7 @@ pub(super) fn load_with(
         problems: Vec::new(),
         notes: Vec::new(),
     };
+    layers.read_opentelemetry(&environment);
     let file = layers.read_file(flags, &mut environment, default_file);
     layers.read_environment(environment);
     layers.read_flags(flags);
@@ -124,7 +125,7 @@ impl Layers {
                 "configuration file",
             )
         };
-        match text_of(&path, &place) {
+        match text_of(&path, place == Place::Default) {
             Ok(Some(text)) => {
                 let problems = document::read(&path, &text, &mut self.draft, &mut self.notes);
                 self.problems.extend(problems);
@@ -138,6 +139,12 @@ impl Layers {
                 None
             }
         }
+    }
+
+    fn read_opentelemetry(&mut self, environment: &Environment) {
+        let lookup = |name: &str| environment.of_opentelemetry.get(name).cloned();
+        let problems = otlp::read_environment(&mut self.draft, &lookup);
+        self.problems.extend(problems);
     }
 
     fn read_environment(&mut self, mut environment: Environment) {
@@ -159,7 +166,7 @@ impl Layers {
                 );
             }
         }
-        for (name, value) in environment.0 {
+        for (name, value) in environment.ours {
             self.read_unknown(name, &value.to_string_lossy());
         }
     }
@@ -224,24 +231,37 @@ impl Layers {
     }
 }
 
-/// The `MONITORING_*` variables, by full name, that have not been used yet.
-struct Environment(BTreeMap<String, OsString>);
+/// The variables that say something to the agent, by full name.
+struct Environment {
+    /// `MONITORING_*`, those that have not been used yet.
+    ours: BTreeMap<String, OsString>,
+    /// `OTEL_EXPORTER_OTLP_*`.
+    of_opentelemetry: BTreeMap<String, OsString>,
+}
 
 impl Environment {
     fn new(variables: impl IntoIterator<Item = (OsString, OsString)>) -> Self {
-        let mut ours = BTreeMap::new();
+        let (mut ours, mut of_opentelemetry) = (BTreeMap::new(), BTreeMap::new());
         for (name, value) in variables {
             let name = name.to_string_lossy();
-            if name.starts_with(PREFIX) {
-                // Of a variable that is there twice, the first counts, as for getenv.
-                ours.entry(name.into_owned()).or_insert(value);
-            }
+            let kept = if name.starts_with(PREFIX) {
+                &mut ours
+            } else if name.starts_with(OPENTELEMETRY) {
+                &mut of_opentelemetry
+            } else {
+                continue;
+            };
+            // Of a variable that is there twice, the first counts, as for getenv.
+            kept.entry(name.into_owned()).or_insert(value);
         }
-        Self(ours)
+        Self {
+            ours,
+            of_opentelemetry,
+        }
     }
 
     fn take(&mut self, name: &str) -> Option<OsString> {
-        self.0.remove(&format!("{PREFIX}{name}"))
+        self.ours.remove(&format!("{PREFIX}{name}"))
     }
 }
 
@@ -264,45 +284,4 @@ fn is_of_kubernetes(name: &str, value: &str) -> bool {
         .iter()
         .any(|protocol| name.contains(protocol));
     is_link || is_part_of_link || name.ends_with("_SERVICE_HOST") || name.contains("_SERVICE_PORT")
-}
-
-/// The file's text; `None` where the default file does not exist.
-fn text_of(path: &Path, place: &Place) -> Result<Option<String>, Fault> {
-    let file = match File::open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == ErrorKind::NotFound && *place == Place::Default => {
-            return Ok(None);
-        }
-        Err(error) => {
-            let cure = match error.kind() {
-                ErrorKind::NotFound => "name a file that exists; without one, the defaults hold",
-                ErrorKind::PermissionDenied => "let the agent's user read it",
-                _ => "name a file that can be read",
-            };
-            return Err(Fault::new(format!("cannot be opened: {error}"), cure));
-        }
-    };
-    let mut bytes = Vec::new();
-    // A byte more than allowed tells a file of the largest size from one that is larger.
-    file.take(MAX_FILE_BYTES + 1)
-        .read_to_end(&mut bytes)
-        .map_err(|error| match error.kind() {
-            ErrorKind::IsADirectory => Fault::new("a directory", "name the file in it"),
-            _ => Fault::new(
-                format!("cannot be read: {error}"),
-                "name a file that can be read",
-            ),
-        })?;
-    if bytes.len() as u64 > MAX_FILE_BYTES {
-        let cure = "name a configuration file; each is smaller than that";
-        return Err(Fault::new("larger than 1 MiB", cure));
-    }
-    String::from_utf8(bytes).map(Some).map_err(|error| {
-        let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
-        let line = valid.split(|byte| *byte == b'\n').count();
-        Fault::new(
-            format!("not UTF-8 in line {line}"),
-            "save the file as UTF-8",
-        )
-    })
 }

@@ -3,11 +3,9 @@
 //! A family's keys are one entry of [`SOURCES`]. Knows nothing of layers: a setting is applied in
 //! the same way whoever gives it.
 
-use super::{
-    Config, cuda, endpoint,
-    problem::Fault,
-    values::{self, Value},
-};
+use monitoring::{config_setting as setting, otlp::TlsFiles};
+
+use super::{Config, cuda, endpoint, profile, trace, values};
 
 /// Longest node name: that of a host name.
 const NODE_LENGTH: usize = 253;
@@ -28,24 +26,8 @@ pub(super) struct Draft {
     pub(super) log_level: tracing::Level,
 }
 
-/// A key, and what to do with its value.
-pub(super) struct Setting {
-    pub(super) key: &'static str,
-    pub(super) apply: fn(&mut Draft, Value<'_>) -> Result<(), Fault>,
-}
-
-/// A setting whose value is read by one reader and stored in one place.
-macro_rules! setting {
-    ($key:literal, $($field:ident).+, $read:expr) => {
-        Setting {
-            key: $key,
-            apply: |draft, value| {
-                draft.$($field).+ = $read(value)?;
-                Ok(())
-            },
-        }
-    };
-}
+/// A key of the agent's, and what to do with its value.
+pub(super) type Setting = monitoring::config::reading::settings::Setting<Draft>;
 
 /// `[monitoring]`.
 pub(super) const MONITORING: &[Setting] = &[
@@ -139,7 +121,10 @@ pub(super) const SOURCES: &[(&str, &[Setting])] = &[
     switches!(net: enabled),
     switches!(syscalls: enabled, watched_only),
     ("cuda", CUDA),
+    switches!(swarm: enabled),
     ("gpu", GPU),
+    ("profile", PROFILE),
+    ("trace", TRACE),
 ];
 
 /// `[sources.cuda]`.
@@ -167,6 +152,91 @@ const GPU: &[Setting] = &[
     }),
 ];
 
+/// `[sources.profile]`.
+const PROFILE: &[Setting] = &[
+    setting!("enabled", config.sources.profile.enabled, values::boolean),
+    setting!("event", config.sources.profile.event, profile::event),
+    setting!("hertz", config.sources.profile.hertz, profile::hertz),
+    setting!("offcpu", config.sources.profile.offcpu, values::boolean),
+    setting!("memory", config.sources.profile.memory, values::boolean),
+    setting!("access", config.sources.profile.access, profile::access),
+    setting!(
+        "max_captures",
+        config.sources.profile.max_captures,
+        |value| values::whole(value, 1..=16, 2)
+    ),
+    setting!("history", config.sources.profile.history, values::boolean),
+    setting!(
+        "history_directory",
+        config.sources.profile.history_directory,
+        profile::directory
+    ),
+    setting!(
+        "history_window",
+        config.sources.profile.history_window,
+        profile::window
+    ),
+    setting!(
+        "history_max_bytes",
+        config.sources.profile.history_max_bytes,
+        profile::bytes
+    ),
+];
+
+/// `[sources.trace]`.
+const TRACE: &[Setting] = &[
+    setting!("enabled", config.sources.trace.enabled, values::boolean),
+    setting!("agents", config.sources.trace.agents, trace::agents),
+    setting!(
+        "slow_system_call",
+        config.sources.trace.slow_system_call,
+        trace::threshold
+    ),
+    setting!(
+        "slow_disk_request",
+        config.sources.trace.slow_disk_request,
+        trace::threshold
+    ),
+    setting!(
+        "slow_connect",
+        config.sources.trace.slow_connect,
+        trace::threshold
+    ),
+    setting!(
+        "connection",
+        config.sources.trace.connection,
+        trace::threshold
+    ),
+    setting!("off_cpu", config.sources.trace.off_cpu, trace::threshold),
+    setting!(
+        "off_cpu_reasons",
+        config.sources.trace.off_cpu_reasons,
+        trace::reasons
+    ),
+    setting!("process", config.sources.trace.process, trace::threshold),
+    setting!(
+        "cuda_wait",
+        config.sources.trace.cuda_wait,
+        trace::threshold
+    ),
+    setting!(
+        "joined_minimum",
+        config.sources.trace.joined_minimum,
+        trace::minimum
+    ),
+    setting!("errors", config.sources.trace.errors, trace::errors),
+    setting!(
+        "exclude_system_calls",
+        config.sources.trace.exclude_system_calls,
+        trace::system_calls
+    ),
+    setting!(
+        "spans_per_second",
+        config.sources.trace.spans_per_second,
+        |value| values::whole(value, 1..=trace::MOST_SPANS, 100)
+    ),
+];
+
 /// Not in the file: `--listen`, `MONITORING_LISTEN`.
 pub(super) const LISTEN: Setting = setting!("listen", config.listen, values::listen);
 
@@ -176,11 +246,6 @@ pub(super) const LOG_LEVEL: Setting = setting!("log_level", log_level, values::l
 /// The setting of `[monitoring]` with this key.
 pub(super) fn find(key: &str) -> Option<&'static Setting> {
     MONITORING.iter().find(|setting| setting.key == key)
-}
-
-/// The keys of these settings.
-pub(super) fn keys(settings: &[Setting]) -> Vec<&'static str> {
-    settings.iter().map(|setting| setting.key).collect()
 }
 
 impl Draft {
@@ -196,7 +261,6 @@ impl Draft {
     /// The configuration, once no layer follows, with what is to be said of settings that are good
     /// but have another effect than one may think, or none.
     pub(super) fn finish(self, notes: &mut Vec<String>) -> Config {
-        let unused = self.unused();
         let mut config = self.config;
         match (&self.otlp, &self.jaeger) {
             (Some(otlp), Some(_)) => notes.push(format!(
@@ -208,44 +272,34 @@ impl Draft {
             )),
             (_, None) => {}
         }
-        if !unused.is_empty() {
-            let keys = unused.join(", ");
-            notes.push(format!("set, but not used by this version: {keys}"));
+        let rate = (
+            config.profile_sample_rate,
+            Config::default().profile_sample_rate,
+        );
+        if let Some(hertz) = config.sources.profile.hertz
+            && rate.0.to_bits() != rate.1.to_bits()
+        {
+            notes.push(format!(
+                "both profile_sample_rate and sources.profile.hertz are given: hertz, {hertz}, wins"
+            ));
         }
         if let Some(endpoint) = self.otlp.or(self.jaeger) {
             config.otlp_endpoint = Some(endpoint);
+            config.otlp_endpoint_given = true;
+            // It is for both signals, whatever the environment says.
+            (config.otlp.spans.endpoint, config.otlp.metrics.endpoint) = (None, None);
+        } else if let Some(endpoint) = &config.otlp.spans.endpoint {
+            config.otlp_endpoint = Some(endpoint.base.clone());
+            config.otlp_endpoint_given = true;
+        }
+        let is_plain = |url: &String| config.otlp_endpoint_given && url.starts_with("http:");
+        if config.otlp.spans.tls != TlsFiles::default()
+            && let Some(url) = config.otlp_endpoint.as_ref().filter(|url| is_plain(url))
+        {
+            notes.push(format!(
+                "files for TLS are given, and not used: {url} is not one of https"
+            ));
         }
         config
-    }
-
-    /// The keys that are accepted because they are specified, have no effect in this version, and
-    /// were set to anything but their default.
-    fn unused(&self) -> Vec<&'static str> {
-        let (is, was) = (&self.config, &Config::default());
-        let moved =
-            |endpoint: &Option<String>| endpoint.is_some() && *endpoint != was.otlp_endpoint;
-        let differs = [
-            (
-                "profiling_enabled",
-                is.profiling_enabled != was.profiling_enabled,
-            ),
-            (
-                "profile_sample_rate",
-                is.profile_sample_rate.to_bits() != was.profile_sample_rate.to_bits(),
-            ),
-            ("tracing_enabled", is.tracing_enabled != was.tracing_enabled),
-            (
-                "trace_sample_rate",
-                is.trace_sample_rate.to_bits() != was.trace_sample_rate.to_bits(),
-            ),
-            ("otlp_endpoint", moved(&self.otlp)),
-            ("jaeger_endpoint", moved(&self.jaeger)),
-            (
-                "metrics_retention_days",
-                is.metrics_retention_days != was.metrics_retention_days,
-            ),
-        ];
-        let set = differs.into_iter().filter(|(_, differs)| *differs);
-        set.map(|(key, _)| key).collect()
     }
 }

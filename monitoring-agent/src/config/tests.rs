@@ -3,8 +3,11 @@
 mod broken;
 mod cuda;
 mod notes;
+mod otlp_section;
 mod peers;
+mod profile;
 mod properties;
+mod trace;
 
 use std::{ffi::OsString, fs, net::SocketAddr, path::Path, time::Duration};
 
@@ -78,8 +81,7 @@ fn the_defaults_are_the_specified_ones() {
 fn the_example_is_the_defaults_and_names_every_key() {
     let loaded = load_file(EXAMPLE).unwrap();
     assert_eq!(loaded.config, Config::default());
-    // The one note is about the Jaeger endpoint, which the example gives.
-    assert_eq!(loaded.notes.len(), 1, "{:?}", loaded.notes);
+    assert!(loaded.notes.is_empty(), "{:?}", loaded.notes);
     let has = |key: &str| {
         EXAMPLE.lines().any(|line| {
             line.trim_start_matches('#')
@@ -101,12 +103,28 @@ fn the_example_is_the_defaults_and_names_every_key() {
             );
         }
     }
+    let (_, section) = EXAMPLE.split_once("\n[otlp]").unwrap();
+    for setting in otlp::OTLP {
+        let key = setting.key;
+        let is_there = section.contains(&format!("\n{key} = "));
+        assert!(
+            is_there || section.contains(&format!("\n#{key} = ")),
+            "otlp.{key}"
+        );
+    }
     // What is commented out is good, too.
     let all = EXAMPLE
         .replace("\n#node", "\nnode")
         .replace("\n#otlp", "\notlp")
+        .replace("\n#jaeger", "\njaeger")
         .replace("\n#nvml", "\nnvml")
         .replace("\n#libraries", "\nlibraries")
+        .replace("\n#hertz", "\nhertz")
+        .replace("\n#protocol", "\nprotocol")
+        .replace("\n#headers", "\nheaders")
+        .replace("\n#ca_file", "\nca_file")
+        .replace("\n#certificate_file", "\ncertificate_file")
+        .replace("\n#key_file", "\nkey_file")
         .replace("\n#[[", "\n[[");
     let all = ["name", "addresses", "type"].iter().fold(all, |all, key| {
         all.replace(&format!("\n#{key}"), &format!("\n{key}"))
@@ -115,6 +133,9 @@ fn the_example_is_the_defaults_and_names_every_key() {
     assert_eq!((config.node.as_str(), config.peers.len()), ("gpu-01", 1));
     assert!(config.sources.gpu.nvml_library.is_some());
     assert!(!config.sources.cuda.libraries.is_empty());
+    assert!(config.sources.profile.hertz.is_some());
+    assert!(config.otlp.spans.protocol.is_some() && config.otlp.spans.tls.key.is_some());
+    assert_eq!(config.otlp.metrics.headers.count(), 1);
 }
 
 #[test]
@@ -195,8 +216,8 @@ fn every_key_has_its_variable() {
     check("MONITORING_PROFILE_SAMPLE_RATE", "1", &Config { profile_sample_rate: 1.0, ..default() });
     check("MONITORING_TRACING_ENABLED", "false", &Config { tracing_enabled: false, ..default() });
     check("MONITORING_TRACE_SAMPLE_RATE", "0", &Config { trace_sample_rate: 0.0, ..default() });
-    check("MONITORING_OTLP_ENDPOINT", "http://o:1", &Config { otlp_endpoint: Some(text("http://o:1")), ..default() });
-    check("MONITORING_JAEGER_ENDPOINT", "http://j:14268", &Config { otlp_endpoint: Some(text("http://j:4318")), ..default() });
+    check("MONITORING_OTLP_ENDPOINT", "http://o:1", &Config { otlp_endpoint_given: true, otlp_endpoint: Some(text("http://o:1")), ..default() });
+    check("MONITORING_JAEGER_ENDPOINT", "http://j:14268", &Config { otlp_endpoint_given: true, otlp_endpoint: Some(text("http://j:4318")), ..default() });
     check("MONITORING_GPU_MONITORING_ENABLED", "false", &Config { gpu_monitoring_enabled: false, ..default() });
     check("MONITORING_GPU_POLL_INTERVAL", "100ms", &Config { gpu_poll_interval: Duration::from_millis(100), ..default() });
     check("MONITORING_METRICS_RETENTION_DAYS", "7", &Config { metrics_retention_days: 7, ..default() });

@@ -1,50 +1,32 @@
-//! The agent's HTTP server: accepts connections, bounds them, and lets them go at shutdown.
+//! The agent's HTTP server: what it serves, and what can be set about it.
 //!
-//! What a request is answered is decided in `answer`; what a connection may do, and for how
-//! long, in `connection`. Runs on the caller's runtime, of one thread or many, and knows no
-//! source.
+//! What a request is answered is decided in `answer`; how connections are accepted, bounded and let
+//! go is the same for every server of metrics. Knows no source.
 
 mod answer;
-mod connection;
 mod landing;
 mod listen;
-mod readers;
+mod profiles;
 mod stats;
 
-use std::{
-    collections::HashMap,
-    io,
-    pin::pin,
-    sync::{Arc, atomic::Ordering::Relaxed},
-    time::Duration,
+use std::{sync::Arc, time::Duration};
+
+pub use monitoring::server::stats::Stats as HttpStats;
+use monitoring::server::{self, Limits, connection};
+use tokio::{net::TcpListener, sync::watch};
+
+use self::answer::Agent;
+pub use self::{
+    listen::bind,
+    profiles::{LatestProfiles, Profiles},
+    stats::families,
 };
-
-use tokio::{
-    net::{TcpListener, TcpStream},
-    sync::watch,
-    task::{AbortHandle, Id, JoinError, JoinSet},
-    time::{Instant, sleep_until, timeout},
-};
-
-use self::{
-    answer::Site,
-    connection::{Activity, End},
-};
-pub use self::{listen::bind, stats::HttpStats};
-use crate::snapshot::Latest;
-
-/// How long running answers may go on after shutdown was asked for.
-const DRAIN: Duration = Duration::from_millis(500);
-
-/// The pause after the first failed accept, and the longest one; it doubles in between. The
-/// kernel keeps saying that a connection waits, so that without a pause the agent would spin.
-const FIRST_PAUSE: Duration = Duration::from_millis(5);
-const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+use crate::{exemplars::Exemplars, snapshot::Latest};
 
 /// What can be set about the server.
 #[derive(Clone, Debug)]
 pub struct HttpOptions {
-    /// Where the text format is served; begins with `/`. Default `/metrics`.
+    /// Where metrics are served in the formats of Prometheus; begins with `/`. Default `/metrics`.
     pub metrics_path: String,
     /// Connections at one time, at least 1. One more closes the one that is idle for longest.
     /// Default 512: one costs 2 KiB of memory until it sends something, 12 KiB from then on, and
@@ -59,16 +41,39 @@ pub struct HttpOptions {
     /// How long a client may take to read an answer. Default 10 s, as long as Prometheus waits by
     /// default; a shorter `X-Prometheus-Scrape-Timeout-Seconds` takes its place.
     pub write_timeout: Duration,
+    /// What can be asked about profiles. Default nothing.
+    pub profiles: LatestProfiles,
+    /// The traces of slow events, for formats that have a place for them. Default none.
+    pub exemplars: Arc<Exemplars>,
 }
 
 impl Default for HttpOptions {
     fn default() -> Self {
+        let Limits {
+            max_connections,
+            header_timeout,
+            idle_timeout,
+            write_timeout,
+        } = Limits::default();
         Self {
             metrics_path: "/metrics".to_owned(),
-            max_connections: 512,
-            header_timeout: Duration::from_secs(5),
-            idle_timeout: Duration::from_secs(150),
-            write_timeout: Duration::from_secs(10),
+            max_connections,
+            header_timeout,
+            idle_timeout,
+            write_timeout,
+            profiles: watch::channel(Arc::new(Profiles::none("there are none"))).1,
+            exemplars: Arc::default(),
+        }
+    }
+}
+
+impl HttpOptions {
+    fn limits(&self) -> Limits {
+        Limits {
+            max_connections: self.max_connections,
+            header_timeout: self.header_timeout,
+            idle_timeout: self.idle_timeout,
+            write_timeout: self.write_timeout,
         }
     }
 }
@@ -82,142 +87,6 @@ pub async fn serve(
     stats: Arc<HttpStats>,
     shutdown: impl Future<Output = ()>,
 ) {
-    let site = Arc::new(Site::new(options, latest, stats));
-    let (close, closing) = watch::channel(());
-    let mut connections = Connections::default();
-    let mut pause = Pause::default();
-    let mut shutdown = pin!(shutdown);
-    loop {
-        tokio::select! {
-            biased;
-            () = &mut shutdown => break,
-            Some(ended) = connections.tasks.join_next_with_id() => {
-                connections.forget(ended, &site.stats);
-            }
-            accepted = accept(&listener, pause.until) => match accepted {
-                Ok(stream) => {
-                    pause = Pause::default();
-                    while connections.open.len() >= site.options.max_connections.max(1) {
-                        connections.evict(&site.stats);
-                    }
-                    connections.start(stream, &site, &closing);
-                }
-                Err(error) => {
-                    site.stats.accept_errors.fetch_add(1, Relaxed);
-                    if pause.until.is_none() {
-                        tracing::warn!(%error, "a connection was not accepted");
-                    }
-                    if matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE)) {
-                        // Its file descriptor goes to whoever waits to be accepted.
-                        connections.evict(&site.stats);
-                    }
-                    pause.lengthen();
-                }
-            },
-        }
-    }
-    drop(listener);
-    // Every connection watches this channel for its end.
-    drop(close);
-    let mut tasks = connections.tasks;
-    let drained = timeout(DRAIN, async { while tasks.join_next().await.is_some() {} }).await;
-    if drained.is_err() {
-        tasks.shutdown().await;
-    }
-}
-
-async fn accept(listener: &TcpListener, not_before: Option<Instant>) -> io::Result<TcpStream> {
-    if let Some(instant) = not_before {
-        sleep_until(instant).await;
-    }
-    listener.accept().await.map(|(stream, _)| stream)
-}
-
-/// How long to leave the listener alone after errors in a row.
-#[derive(Default)]
-struct Pause {
-    length: Duration,
-    until: Option<Instant>,
-}
-
-impl Pause {
-    fn lengthen(&mut self) {
-        self.length = (self.length * 2).clamp(FIRST_PAUSE, LONGEST_PAUSE);
-        self.until = Some(Instant::now() + self.length);
-    }
-}
-
-/// The open connections, each a task.
-#[derive(Default)]
-struct Connections {
-    tasks: JoinSet<End>,
-    open: HashMap<Id, (AbortHandle, Arc<Activity>)>,
-}
-
-impl Connections {
-    fn start(&mut self, stream: TcpStream, site: &Arc<Site>, closing: &watch::Receiver<()>) {
-        let activity = Arc::new(Activity::new());
-        let drive = connection::drive(
-            stream,
-            Arc::clone(&activity),
-            Arc::clone(site),
-            closing.clone(),
-        );
-        let task = self.tasks.spawn(drive);
-        activity.belongs_to(task.clone());
-        self.open.insert(task.id(), (task, activity));
-    }
-
-    /// Closes the connection that does nothing for longest; one that is being answered only where
-    /// all are, and then the one that takes longest.
-    fn evict(&mut self, stats: &HttpStats) {
-        let standing = |(id, (_, activity)): (&Id, &(AbortHandle, Arc<Activity>))| {
-            let (is_writing, since) = activity.standing();
-            (is_writing, since, *id)
-        };
-        let Some((_, _, id)) = self
-            .open
-            .iter()
-            .map(standing)
-            .min_by_key(|(w, s, _)| (*w, *s))
-        else {
-            return;
-        };
-        if let Some((task, _)) = self.open.remove(&id) {
-            task.abort();
-            stats.evicted_connections.fetch_add(1, Relaxed);
-        }
-    }
-
-    fn forget(&mut self, ended: Result<(Id, End), JoinError>, stats: &HttpStats) {
-        let id = match ended {
-            Ok((id, end)) => {
-                stats.count_end(end);
-                id
-            }
-            Err(error) => {
-                if error.is_panic() {
-                    tracing::error!(%error, "a connection's task panicked");
-                }
-                error.id()
-            }
-        };
-        self.open.remove(&id);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn pauses_double_up_to_a_second() {
-        let mut pause = Pause::default();
-        let mut lengths = Vec::new();
-        for _ in 0..10 {
-            pause.lengthen();
-            lengths.push(pause.length.as_millis());
-        }
-        assert_eq!(lengths, [5, 10, 20, 40, 80, 160, 320, 640, 1000, 1000]);
-    }
+    let agent = Agent::new(options, latest, stats);
+    server::serve(listener, agent, shutdown).await;
 }

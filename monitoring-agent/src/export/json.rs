@@ -26,6 +26,7 @@ use serde::{
 };
 
 use super::render::{AGE_HELP, AGE_NAME, exportable};
+use crate::families::shown;
 
 /// Everything up to the age, which [`tail`] completes.
 pub(super) fn shared(families: &[MetricFamily]) -> Vec<u8> {
@@ -44,8 +45,8 @@ pub(super) fn shared(families: &[MetricFamily]) -> Vec<u8> {
 }
 
 /// The age and what closes the array.
-pub(super) fn tail(age_seconds: f64) -> String {
-    format!("{age_seconds:.3}}}]}}]\n")
+pub(super) fn tail(age_seconds: f64) -> Vec<u8> {
+    format!("{age_seconds:.3}}}]}}]\n").into_bytes()
 }
 
 struct FamilyJson<'a>(&'a MetricFamily);
@@ -121,10 +122,11 @@ struct Buckets<'a>(&'a Histogram);
 impl Serialize for Buckets<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut buckets = serializer.serialize_seq(None)?;
-        for bucket in self
-            .0
-            .get_bucket()
-            .iter()
+        let (first, step) = shown(self.0);
+        let all = self.0.get_bucket().iter();
+        for bucket in all
+            .skip(first)
+            .step_by(step)
             .filter(|bucket| bucket.upper_bound().is_finite())
         {
             let (le, count) = (Number(bucket.upper_bound()), bucket.cumulative_count());
@@ -166,7 +168,7 @@ mod tests {
     #[allow(clippy::needless_pass_by_value, reason = "json!() makes values")]
     fn check(families: &[MetricFamily], want: Value) {
         let mut text = shared(families);
-        text.extend(tail(1.5).into_bytes());
+        text.extend(tail(1.5));
         let mut got: Value = serde_json::from_slice(&text).unwrap();
         let age = got.as_array_mut().unwrap().pop().unwrap();
         assert_eq!(

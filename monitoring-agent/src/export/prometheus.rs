@@ -1,41 +1,50 @@
-//! The text format of Prometheus.
+//! The text format of Prometheus, and OpenMetrics.
 //!
-//! Knows families and nothing of how they travel.
+//! Knows families, and which traces there are of slow events; nothing of how they travel.
 
-use prometheus::{TextEncoder, proto::MetricFamily};
+use monitoring::server::exposition::{self, Knowledge, Syntax};
+use prometheus::proto::MetricFamily;
 
-use super::render::{AGE_HELP, AGE_NAME, exportable};
+use super::render::{AGE_HELP, AGE_NAME, AGE_UNIT, exportable};
 
 /// Everything up to the value of the last sample's line, which [`tail`] completes.
-pub(super) fn shared(families: &[MetricFamily]) -> Vec<u8> {
+pub(super) fn shared(
+    families: &[MetricFamily],
+    syntax: Syntax,
+    knowledge: &impl Knowledge,
+) -> Vec<u8> {
     let mut text = String::new();
-    for family in families.iter().filter(|family| exportable(family)) {
-        TextEncoder::new()
-            .encode_utf8(std::slice::from_ref(family), &mut text)
-            .expect("an exportable family has a name and samples, and a String takes every write");
+    let families = families.iter().filter(|family| exportable(family));
+    exposition::write(families, syntax, knowledge, &mut text);
+    let lines = [("HELP", AGE_HELP), ("TYPE", "gauge"), ("UNIT", AGE_UNIT)];
+    for (keyword, what) in lines {
+        if keyword != "UNIT" || syntax == Syntax::OpenMetrics {
+            for part in ["# ", keyword, " ", AGE_NAME, " ", what, "\n"] {
+                text.push_str(part);
+            }
+        }
     }
-    text.push_str("# HELP ");
-    text.push_str(AGE_NAME);
-    text.push(' ');
-    text.push_str(AGE_HELP);
-    text.push_str("\n# TYPE ");
-    text.push_str(AGE_NAME);
-    text.push_str(" gauge\n");
     text.into_bytes()
 }
 
-/// The last line of a scrape.
-pub(super) fn tail(age_seconds: f64) -> String {
-    format!("{AGE_NAME} {age_seconds:.3}\n")
+/// The last sample of a scrape, and what ends it.
+pub(super) fn tail(age_seconds: f64, syntax: Syntax) -> Vec<u8> {
+    let end = match syntax {
+        Syntax::Classic => "",
+        Syntax::OpenMetrics => exposition::END,
+    };
+    format!("{AGE_NAME} {age_seconds:.3}\n{end}").into_bytes()
 }
 
 #[cfg(test)]
 mod tests {
+    use monitoring::server::exposition::Nothing;
+
     use super::*;
     use crate::families::Family;
 
     fn check(families: &[MetricFamily], want: &str) {
-        let text = String::from_utf8(shared(families)).unwrap();
+        let text = String::from_utf8(shared(families, Syntax::Classic, &Nothing)).unwrap();
         let age = format!("# HELP {AGE_NAME} {AGE_HELP}\n# TYPE {AGE_NAME} gauge\n");
         assert_eq!(text.strip_suffix(&age), Some(want));
     }
@@ -129,7 +138,10 @@ mod tests {
 
     #[test]
     fn tails() {
-        assert_eq!(tail(0.0), format!("{AGE_NAME} 0.000\n"));
-        assert_eq!(tail(12.3456), format!("{AGE_NAME} 12.346\n"));
+        let tail = |age, syntax| String::from_utf8(tail(age, syntax)).unwrap();
+        let line = format!("{AGE_NAME} 12.346\n");
+        assert_eq!(tail(0.0, Syntax::Classic), format!("{AGE_NAME} 0.000\n"));
+        assert_eq!(tail(12.3456, Syntax::Classic), line);
+        assert_eq!(tail(12.3456, Syntax::OpenMetrics), line + "# EOF\n");
     }
 }

@@ -3,18 +3,21 @@
 //! A scrape adds only its tail: the age of the snapshot, which belongs to the scrape. In gzip the
 //! tail is a block of its own, so that nothing is compressed twice. Knows no HTTP.
 
-use std::{
-    io::Write as _,
-    mem,
-    sync::{Arc, Mutex, OnceLock, PoisonError, Weak},
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+
+use ::prometheus::proto::{Histogram, LabelPair, MetricFamily, MetricType};
+use bytes::Bytes;
+use monitoring::server::{
+    exposition::{Exemplar, Knowledge, Syntax},
+    rendered::Shared,
 };
 
-use ::prometheus::proto::{MetricFamily, MetricType};
-use bytes::Bytes;
-use flate2::{Compression, Crc, write::DeflateEncoder};
-
-use super::{json, prometheus};
-use crate::snapshot::{Latest, Snapshot};
+use super::{json, prometheus, protobuf};
+use crate::{
+    exemplars::Exemplars,
+    families,
+    snapshot::{Latest, Snapshot},
+};
 
 /// The metric that every scrape ends with.
 pub const AGE_NAME: &str = "monitoring_agent_snapshot_age_seconds";
@@ -22,19 +25,30 @@ pub const AGE_NAME: &str = "monitoring_agent_snapshot_age_seconds";
 /// Its help text.
 pub const AGE_HELP: &str = "Age of the snapshot that this scrape shows.";
 
+/// Its unit.
+pub(super) const AGE_UNIT: &str = "seconds";
+
 /// What a scrape can be written as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {
     /// The text format of Prometheus; versions 0.0.4 and 1.0.0 have the same bytes.
     Text,
+    /// OpenMetrics 1.0.0.
+    OpenMetrics,
+    /// See [`protobuf`].
+    Protobuf,
     /// See [`json`].
     Json,
 }
+
+/// How many forms there are.
+const FORMS: usize = 4;
 
 /// The newest snapshot in its rendered forms.
 #[derive(Debug)]
 pub struct Renders {
     latest: Latest,
+    exemplars: Arc<Exemplars>,
     newest: Mutex<Arc<Render>>,
 }
 
@@ -43,15 +57,30 @@ pub struct Renders {
 #[derive(Debug, Default)]
 struct Render {
     snapshot: Weak<Snapshot>,
-    text: OnceLock<Shared>,
-    json: OnceLock<Shared>,
+    forms: [OnceLock<Shared>; FORMS],
+}
+
+/// What is known beyond families: which of the kernel's slots are written, and what traces there are.
+pub(super) struct Known<'a>(pub(super) &'a Exemplars);
+
+impl Knowledge for Known<'_> {
+    fn buckets(&self, histogram: &Histogram) -> (usize, usize) {
+        families::shown(histogram)
+    }
+
+    fn exemplars(&self, family: &str, labels: &[LabelPair]) -> Vec<Exemplar> {
+        let labels = labels.iter().map(|label| (label.name(), label.value()));
+        self.0.series(family, labels)
+    }
 }
 
 impl Renders {
-    /// Renders of whatever is the newest snapshot when a scrape comes.
-    pub fn new(latest: Latest) -> Self {
+    /// Renders of whatever is the newest snapshot when a scrape comes, with the exemplars that there
+    /// are when it is rendered.
+    pub fn new(latest: Latest, exemplars: Arc<Exemplars>) -> Self {
         Self {
             latest,
+            exemplars,
             newest: Mutex::default(),
         }
     }
@@ -61,25 +90,29 @@ impl Renders {
     pub fn scrape(&self, form: Form, gzip: bool) -> [Bytes; 2] {
         let snapshot = self.snapshot();
         let render = self.render_of(&snapshot);
+        let rendered = || Shared::new(self.rendered(&snapshot.families, form));
+        let shared = render.forms[form as usize].get_or_init(rendered);
         let age = snapshot.taken.elapsed().as_secs_f64();
-        let (shared, tail) = match form {
-            Form::Text => (
-                render
-                    .text
-                    .get_or_init(|| Shared::new(prometheus::shared(&snapshot.families))),
-                prometheus::tail(age),
-            ),
-            Form::Json => (
-                render
-                    .json
-                    .get_or_init(|| Shared::new(json::shared(&snapshot.families))),
-                json::tail(age),
-            ),
+        let tail = match form {
+            Form::Text => prometheus::tail(age, Syntax::Classic),
+            Form::OpenMetrics => prometheus::tail(age, Syntax::OpenMetrics),
+            Form::Protobuf => protobuf::tail(age),
+            Form::Json => json::tail(age),
         };
         if gzip {
             shared.gzip(&tail)
         } else {
             shared.identity(tail)
+        }
+    }
+
+    fn rendered(&self, families: &[MetricFamily], form: Form) -> Vec<u8> {
+        let known = Known(&self.exemplars);
+        match form {
+            Form::Text => prometheus::shared(families, Syntax::Classic, &known),
+            Form::OpenMetrics => prometheus::shared(families, Syntax::OpenMetrics, &known),
+            Form::Protobuf => protobuf::shared(families, &known),
+            Form::Json => json::shared(families),
         }
     }
 
@@ -111,83 +144,6 @@ pub(super) fn exportable(family: &MetricFamily) -> bool {
         && !family.get_metric().is_empty()
         && !family.name().is_empty()
         && family.name() != AGE_NAME
-}
-
-/// The part of an answer that is the same for all scrapes of a snapshot.
-#[derive(Debug)]
-struct Shared {
-    identity: Bytes,
-    gzip: OnceLock<OpenMember>,
-}
-
-/// A gzip member that lacks its last block and its trailer.
-#[derive(Debug)]
-struct OpenMember {
-    bytes: Bytes,
-    crc: Crc,
-}
-
-impl Shared {
-    fn new(mut body: Vec<u8>) -> Self {
-        body.shrink_to_fit();
-        Self {
-            identity: Bytes::from(body),
-            gzip: OnceLock::new(),
-        }
-    }
-
-    fn identity(&self, tail: String) -> [Bytes; 2] {
-        [self.identity.clone(), Bytes::from(tail)]
-    }
-
-    fn gzip(&self, tail: &str) -> [Bytes; 2] {
-        let open = self
-            .gzip
-            .get_or_init(|| OpenMember::compress(&self.identity));
-        [open.bytes.clone(), Bytes::from(open.close(tail.as_bytes()))]
-    }
-}
-
-impl OpenMember {
-    /// Magic, deflate, no flags, no time, no extra flags, unknown system: RFC 1952, section 2.3.
-    const HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255];
-    /// The final bit, and the type "stored": RFC 1951, section 3.2.4.
-    const LAST_STORED_BLOCK: u8 = 1;
-
-    fn compress(body: &[u8]) -> Self {
-        let mut crc = Crc::new();
-        crc.update(body);
-        // Metrics repeat themselves so much that the fastest level already makes them small.
-        let mut encoder = DeflateEncoder::new(Self::HEADER.to_vec(), Compression::fast());
-        // The flush ends the last block at a byte boundary and marks no block as the final one.
-        encoder
-            .write_all(body)
-            .and_then(|()| encoder.flush())
-            .expect("a Vec takes every write");
-        let mut bytes = mem::take(encoder.get_mut());
-        bytes.shrink_to_fit();
-        Self {
-            bytes: Bytes::from(bytes),
-            crc,
-        }
-    }
-
-    /// The last block, which stores the tail as it is, and the trailer of the member.
-    fn close(&self, tail: &[u8]) -> Vec<u8> {
-        let length = u16::try_from(tail.len()).expect("a tail is one line");
-        let mut crc = Crc::new();
-        crc.combine(&self.crc);
-        crc.update(tail);
-        let mut block = Vec::with_capacity(tail.len() + 13);
-        block.push(Self::LAST_STORED_BLOCK);
-        block.extend(length.to_le_bytes());
-        block.extend((!length).to_le_bytes());
-        block.extend(tail);
-        block.extend(crc.sum().to_le_bytes());
-        // The amount is modulo 2^32, as the trailer wants it.
-        block.extend(crc.amount().to_le_bytes());
-        block
-    }
 }
 
 #[cfg(test)]

@@ -6,7 +6,11 @@ use anyhow::Context as _;
 use aya::maps::{Array, HashMap, Map, MapData, MapError};
 use monitoring_common::agents::{AGENT_OF, AgentId, LABEL_EPOCH, Label, OTHER, epoch_at};
 
-use crate::{clock::monotonic_ns, loader::SharedMaps, per_cpu::PerCpuReader};
+use crate::{
+    clock::monotonic_ns,
+    loader::{SharedMaps, copied},
+    per_cpu::PerCpuReader,
+};
 
 pub(super) struct Maps {
     agent_of: HashMap<MapData, u32, Label>,
@@ -19,17 +23,14 @@ pub(super) struct Maps {
 impl Maps {
     /// The shared maps, if an object has made them already.
     pub(super) fn open(shared: &SharedMaps) -> anyhow::Result<Option<Self>> {
-        let (Some(agent_of), Some(epoch)) = (shared.get(AGENT_OF), shared.get(LABEL_EPOCH)) else {
+        let (Some(agent_of), Some(epoch)) = (shared.get(AGENT_OF)?, shared.get(LABEL_EPOCH)?)
+        else {
             return Ok(None);
         };
         Ok(Some(Self {
-            agent_of_state: reopen(agent_of)?,
-            agent_of: Map::HashMap(reopen(agent_of)?)
-                .try_into()
-                .context("map AGENT_OF")?,
-            epoch: Map::Array(reopen(epoch)?)
-                .try_into()
-                .context("map LABEL_EPOCH")?,
+            agent_of_state: copied(&agent_of)?,
+            agent_of: Map::HashMap(agent_of).try_into().context("map AGENT_OF")?,
+            epoch: Map::Array(epoch).try_into().context("map LABEL_EPOCH")?,
             reader: PerCpuReader::of_one_value(),
         }))
     }
@@ -82,11 +83,6 @@ impl Maps {
             .set(0, epoch, 0)
             .context("begin a new label epoch")
     }
-}
-
-/// The same map once more.
-pub(super) fn reopen(map: &MapData) -> anyhow::Result<MapData> {
-    Ok(MapData::from_id(map.info()?.id())?)
 }
 
 /// Whether an entry was removed: `false` if there was none.

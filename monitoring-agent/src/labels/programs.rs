@@ -9,8 +9,11 @@ use monitoring_common::{
     process::{ExecKey, Known, Pending},
 };
 
-use super::maps::{removed, reopen};
-use crate::{loader::Loaded, per_cpu::PerCpuReader};
+use super::maps::removed;
+use crate::{
+    loader::{Loaded, copied},
+    per_cpu::PerCpuReader,
+};
 
 /// The maps of a loaded family `process`.
 pub struct Programs {
@@ -26,7 +29,7 @@ impl Programs {
     pub fn new(loaded: &mut Loaded) -> anyhow::Result<Self> {
         let known = loaded.take_map("PROGRAMS")?;
         Ok(Self {
-            known_state: reopen(&known)?,
+            known_state: copied(&known)?,
             known: Map::LruHashMap(known).try_into().context("map PROGRAMS")?,
             pending: Map::HashMap(loaded.take_map("PENDING")?)
                 .try_into()

@@ -5,7 +5,7 @@ use std::{fs::File, io};
 use anyhow::anyhow;
 use aya::{
     Btf, Ebpf,
-    programs::{CgroupAttachMode, Program, ProgramError},
+    programs::{CgroupAttachMode, Program, ProgramError, UProbe},
 };
 
 use super::cgroup;
@@ -26,9 +26,9 @@ pub enum Attach {
     /// A program at the root of the cgroup hierarchy, which sees every socket or packet of the
     /// node: program name; its section says which events. Since 4.10.
     Cgroup(&'static str),
-    /// A program at functions of other programs: program name. Since 4.3; with a cookie, 5.15.
-    /// Loaded only; [`Loaded::attach_to_functions`](super::Loaded::attach_to_functions) attaches it.
-    Function(&'static str),
+    /// A program at perf events: program name. Since 4.9. Loaded only; whoever opens the events
+    /// hands it to them.
+    PerfEvent(&'static str),
 }
 
 impl Attach {
@@ -39,7 +39,7 @@ impl Attach {
             | Self::BtfTracepoint(program, _)
             | Self::Iterator(program, _)
             | Self::Cgroup(program)
-            | Self::Function(program) => program,
+            | Self::PerfEvent(program) => program,
         }
     }
 }
@@ -72,13 +72,21 @@ pub(super) fn load_and_attach(
             .and_then(|()| program.attach())
             .map(drop),
         (Attach::Iterator(_, kind), Program::Iter(program)) => program.load(kind, btf),
-        (Attach::Function(_), Program::UProbe(program)) => program.load(),
+        (Attach::PerfEvent(_), Program::PerfEvent(program)) => program.load(),
         (_, program) => {
             let kind = program.prog_type();
             return Err(anyhow!("program {name} is a {kind:?}, not what {attach:?} needs").into());
         }
     };
     outcome(name, attached)
+}
+
+/// Loads a program that is attached to functions later.
+pub(super) fn load_for_functions(
+    name: &'static str,
+    program: &mut UProbe,
+) -> Result<(), StartError> {
+    outcome(name, program.load())?.map_err(StartError::Unsupported)
 }
 
 /// Loads a program and attaches it to a cgroup, beside whatever is attached there already.

@@ -8,13 +8,15 @@
 //! the process, which nothing disturbs.
 
 use std::{
+    fs::File,
     mem,
-    os::fd::{BorrowedFd, OwnedFd},
-    path::Path,
+    os::fd::{AsRawFd as _, BorrowedFd, OwnedFd},
+    path::{Path, PathBuf},
     sync::{Once, PoisonError, RwLock},
+    thread,
 };
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow, bail};
 use aya::programs::{
     ProbeKind, Program, UProbe,
     uprobe::{UProbeAttachLocation, UProbeAttachPoint, UProbeLink, UProbeScope},
@@ -22,29 +24,38 @@ use aya::programs::{
 
 use super::{
     Loaded,
+    attach::load_for_functions,
     many::{self, At, Many},
 };
+use crate::source::StartError;
 
 impl Loaded {
-    /// A program that is to be attached to functions of other programs, as they are found.
+    /// Loads a program that is to be attached to functions of other programs, as they are found. Is
+    /// not among the family's [programs](super::Family::programs): it is loaded here, and only as the
+    /// kernel takes it. Since 4.3; with a cookie, 5.15.
     ///
     /// # Errors
     ///
-    /// When the object, read once more, is not what it was.
+    /// As of [`load`](super::load()).
     pub fn function_probe(
-        &self,
+        &mut self,
         object: &[u8],
         program: &'static str,
-    ) -> anyhow::Result<FunctionProbe> {
-        let kind = self.ebpf.program(program);
-        let Some(Program::UProbe(probe)) = kind else {
-            bail!("{program} is no program for functions");
+    ) -> Result<FunctionProbe, StartError> {
+        let Some(Program::UProbe(probe)) = self.ebpf.program(program) else {
+            return Err(anyhow!("{program} is no program for functions").into());
         };
         let at = match probe.kind() {
             ProbeKind::Return => At::Return,
             ProbeKind::Entry => At::Entry,
         };
         let many = many::load(object, &self.ebpf, program, at)?;
+        if many.is_none()
+            && let Some(Program::UProbe(probe)) = self.ebpf.program_mut(program)
+        {
+            load_for_functions(program, probe)?;
+            self.programs.push((program, Ok(())));
+        }
         Ok(FunctionProbe { program, many })
     }
 
@@ -78,6 +89,22 @@ impl Loaded {
         file: &Path,
         points: &[(u64, u64)],
     ) -> anyhow::Result<FunctionLinks> {
+        self.attach_while(probe, file, points, || true)
+    }
+
+    /// Like [`Loaded::attach_to_functions`], as long as `go_on` says so: it is asked before each
+    /// function where they are [not attached at once](FunctionProbe::is_at_once), which may take long.
+    ///
+    /// # Errors
+    ///
+    /// As there, and when it is over.
+    pub fn attach_while(
+        &mut self,
+        probe: &FunctionProbe,
+        file: &Path,
+        points: &[(u64, u64)],
+        mut go_on: impl FnMut() -> bool,
+    ) -> anyhow::Result<FunctionLinks> {
         let context = || format!("attach {} to {}", probe.program, file.display());
         if let Some(many) = &probe.many {
             let link = undisturbed(|| many.attach(file, points)).with_context(context)?;
@@ -87,6 +114,10 @@ impl Loaded {
         let program: &mut UProbe = found.try_into().with_context(context)?;
         let mut links = FunctionLinks(Vec::new());
         for (offset, cookie) in points {
+            if !go_on() {
+                release(links);
+                bail!("it is over");
+            }
             let point = UProbeAttachPoint {
                 location: UProbeAttachLocation::AbsoluteOffset(*offset),
                 cookie: Some(*cookie),
@@ -109,6 +140,11 @@ pub struct FunctionProbe {
 }
 
 impl FunctionProbe {
+    /// Whether all functions of a file take one descriptor and one call, as they do since 6.6.
+    pub fn is_at_once(&self) -> bool {
+        self.many.is_some()
+    }
+
     /// The program's name and, where it is not one of the object's own, its descriptor.
     pub fn program(&self) -> (&'static str, Option<BorrowedFd<'_>>) {
         (self.program, self.many.as_ref().map(Many::program))
@@ -138,6 +174,20 @@ impl Drop for FunctionLinks {
             mem::forget(link);
         }
     }
+}
+
+/// A path for a file that is open, whatever its own means in whoever's mount namespace, and even if it
+/// has none any more.
+pub fn path_of(file: &File) -> PathBuf {
+    PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()))
+}
+
+/// Lets go of links on a thread of its own: before 6.6 the kernel takes 0.1 s for each function,
+/// one after the other whoever asks, and some tens of milliseconds for any link since.
+pub fn release<T: Send + 'static>(links: T) {
+    let thread = thread::Builder::new().name("detach".into());
+    // Where there is no thread to be had, the links end here and now, with the closure.
+    let _ = thread.spawn(move || drop(links));
 }
 
 /// Whether this process ends. Read by who attaches or detaches, for as long as that takes.

@@ -30,6 +30,11 @@ use aya_obj::{
 /// `BPF_TRACE_UPROBE_SESSION`, which is newer than aya's bindings.
 const SESSION: u32 = 57;
 
+/// Room for what the verifier says of a program that it refuses, and how much of that is told: its
+/// end, where the reason stands.
+const LOG_BYTES: usize = 16 << 20;
+const SHOWN_BYTES: usize = 4_096;
+
 /// Where in its functions a program runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum At {
@@ -93,8 +98,27 @@ pub(super) fn load(object: &[u8], ebpf: &Ebpf, name: &str, at: At) -> anyhow::Re
     match bpf(bpf_cmd::BPF_PROG_LOAD, &mut attr) {
         Ok(program) => Ok(Some(Many { program, at }).filter(Many::is_supported)),
         Err(error) if error.raw_os_error() == Some(libc::EINVAL) => Ok(None),
-        Err(error) => Err(error).context("load a program for many functions"),
+        Err(error) => {
+            let why = verifier_log(&mut attr);
+            Err(error).with_context(|| format!("load program {name} for many functions\n{why}"))
+        }
     }
+}
+
+/// Loads once more what was refused, for the verifier's last words about it.
+fn verifier_log(attr: &mut bpf_attr) -> String {
+    let mut log = vec![0_u8; LOG_BYTES];
+    // SAFETY: the union's member of this command, which the caller has filled in.
+    let load = unsafe { &mut attr.__bindgen_anon_3 };
+    load.log_level = 1;
+    load.log_buf = log.as_mut_ptr() as u64;
+    load.log_size = u32::try_from(log.len()).unwrap_or(u32::MAX);
+    // Refused again; if not, nobody needs the program any more.
+    drop(bpf(bpf_cmd::BPF_PROG_LOAD, attr));
+    let end = log.iter().position(|byte| *byte == 0);
+    let log = &log[..end.unwrap_or(log.len())];
+    let last = log.len().saturating_sub(SHOWN_BYTES);
+    String::from_utf8_lossy(&log[last..]).into_owned()
 }
 
 impl Many {

@@ -23,7 +23,7 @@ pub(super) fn of_programs(programs: &[Attach], offsets: &mut Offsets) -> anyhow:
         let (kind, name) = match attach {
             Attach::BtfTracepoint(_, name) => (Named::Typedef, format!("btf_trace_{name}")),
             Attach::Iterator(_, name) => (Named::Function, format!("bpf_iter_{name}")),
-            Attach::RawTracepoint(..) | Attach::Cgroup(_) | Attach::Function(_) => continue,
+            Attach::RawTracepoint(..) | Attach::Cgroup(_) | Attach::PerfEvent(_) => continue,
         };
         let number = offsets.number_of(kind, &name);
         if let Some(number) = number.with_context(|| format!("find {name} in this kernel"))? {

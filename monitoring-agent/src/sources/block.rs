@@ -1,8 +1,6 @@
 //! Source `block`: durations, bytes and errors of requests to disks, as the kernel programs summed
 //! them up. Knows no device but by its name.
 
-mod operations;
-
 use std::{collections::BTreeMap, sync::Arc};
 
 use anyhow::Context as _;
@@ -10,9 +8,9 @@ use aya::{include_bytes_aligned, maps::MapData};
 use monitoring_common::block::{DISK_NAME_BYTES, InFlight, RequestKey, Requests, lost};
 use prometheus::proto::MetricFamily;
 
-use self::operations::Operations;
 use super::StartContext;
 use crate::{
+    disk_operations::{self, Operations},
     families::Family as Metrics,
     kernel_state::{self, Losses},
     labels::Labels,
@@ -20,6 +18,7 @@ use crate::{
     offsets::{ABSENT, Offsets},
     per_cpu::PerCpuReader,
     source::{Batch, Source, StartError},
+    tracing_globals,
 };
 
 /// Ends are told first: a request that began before counting did is one without a beginning.
@@ -73,7 +72,10 @@ pub fn start(context: &mut StartContext<'_>) -> Result<Box<dyn Source>, StartErr
     let submission_is_told = is_there(context.offsets, SUBMISSION)?;
     let mut globals = fields(context.offsets)?;
     globals.push(("FLUSH", vec![operations.flush().unwrap_or(ABSENT)]));
-    globals.push(("FLUSHING", vec![operations::flushing(context.offsets)?]));
+    globals.push((
+        "FLUSHING",
+        vec![disk_operations::flushing(context.offsets)?],
+    ));
     globals.push(("SUBMISSION_IS_TOLD", vec![submission_is_told.into()]));
     let mut programs = ENDS.to_vec();
     if submission_is_told {
@@ -87,6 +89,7 @@ pub fn start(context: &mut StartContext<'_>) -> Result<Box<dyn Source>, StartErr
         globals,
         map_sizes: Vec::new(),
         programs: &programs,
+        tracing: tracing_globals::globals(context)?,
         debug: context.config.ebpf_debug,
     };
     let mut loaded = loader::load(&family, context.shared, context.offsets)?;
@@ -125,7 +128,8 @@ fn fields(offsets: &mut Offsets) -> Result<Vec<(&'static str, Vec<u32>)>, StartE
         ("DISK_OFFSET", "request_queue", "disk"),
         ("NAME_OFFSET", "gendisk", "disk_name"),
     ];
-    let mut globals = Vec::new();
+    let sector = loader::field(offsets, "request", "__sector")?;
+    let mut globals = vec![("SECTOR_OFFSET", vec![sector])];
     for (global, structure, path) in fields {
         let offset = loader::field(offsets, structure, path)?;
         if offset == ABSENT {

@@ -24,6 +24,7 @@ use prometheus::proto::MetricFamily;
 use self::{journal::Journal, limit::Limit, sheet::Sheet};
 use super::StartContext;
 use crate::{
+    gpu_states::GpuStates,
     labels::Labels,
     printable::printable,
     source::{Batch, Off, Source, StartError},
@@ -45,6 +46,10 @@ const LOST_EVENT: &str = "xid_event";
 struct Gpu {
     monitor: GpuMonitor,
     labels: Arc<Labels>,
+    /// For others who want to know.
+    states: Arc<GpuStates>,
+    /// Which start of this source they are filled by.
+    start: u64,
     /// Whether the configuration names the library.
     is_named: bool,
     journal: Journal,
@@ -79,14 +84,27 @@ pub fn start(context: &StartContext<'_>) -> Result<Box<dyn Source>, StartError> 
     }
     let monitor = monitor.poll().context("read the GPUs")?;
     let labels = Arc::clone(context.labels);
-    Ok(Box::new(Gpu::new(monitor, labels, library.is_some())))
+    let states = Arc::clone(context.gpu_states);
+    Ok(Box::new(Gpu::new(
+        monitor,
+        labels,
+        states,
+        library.is_some(),
+    )))
 }
 
 impl Gpu {
-    fn new(monitor: GpuMonitor, labels: Arc<Labels>, is_named: bool) -> Self {
+    fn new(
+        monitor: GpuMonitor,
+        labels: Arc<Labels>,
+        states: Arc<GpuStates>,
+        is_named: bool,
+    ) -> Self {
         Self {
             monitor,
             labels,
+            start: states.begin(),
+            states,
             is_named,
             journal: Journal::default(),
             lines: Limit::default(),
@@ -97,6 +115,7 @@ impl Gpu {
 
     /// What a poll brings. The next collections may find the same one.
     fn delivered(&mut self, poll: &Poll) -> Batch {
+        self.states.polled(self.start, poll);
         self.journal.look_at(poll, Instant::now());
         if poll.devices.is_empty() && self.journal.devices().next().is_none() {
             return self.off(NO_DEVICES);
@@ -156,6 +175,7 @@ impl Gpu {
 impl Source for Gpu {
     fn collect(&mut self) -> anyhow::Result<Batch> {
         let events = self.monitor.take_xid_events();
+        self.states.failed(&events.events);
         xids::say(&events, &mut self.lines, Instant::now());
         self.lost_events = self.lost_events.saturating_add(events.dropped);
         let mut batch = match self.monitor.latest() {

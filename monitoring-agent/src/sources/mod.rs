@@ -6,17 +6,25 @@ pub mod gpu;
 pub mod host;
 pub mod net;
 pub mod process;
+pub mod profile;
 pub mod sched;
+pub mod swarm;
 pub mod syscalls;
+pub mod trace;
 
 use std::sync::Arc;
 
 use crate::{
     config::Config,
+    exemplars::Exemplars,
+    gpu_states::GpuStates,
     labels::Labels,
     loader::SharedMaps,
     offsets::Offsets,
+    profile::{history::History, profiler::Profiler},
     source::{Source, StartError},
+    sources::{cuda::kernel_names::KernelNames, trace::PastRoots},
+    spans::Spans,
 };
 
 /// A source's entry in the list.
@@ -39,13 +47,39 @@ pub struct StartContext<'a> {
     /// The agents' names and processes.
     pub labels: &'a Arc<Labels>,
     /// Maps that all kernel objects share.
-    pub shared: &'a mut SharedMaps,
+    pub shared: &'a SharedMaps,
     /// Field offsets of this kernel.
     pub offsets: &'a mut Offsets,
+    /// What recordings of stacks share.
+    pub profiler: &'a Arc<Profiler>,
+    /// Where profiles are kept, if they are.
+    pub history: Option<&'a History>,
+    /// Where traces of slow events are held for those who scrape.
+    pub exemplars: &'a Arc<Exemplars>,
+    /// Where source `gpu` leaves what GPUs do, for source `trace`.
+    pub gpu_states: &'a Arc<GpuStates>,
+    /// Where source `cuda` leaves what functions are called, for source `trace`.
+    pub kernel_names: &'a Arc<KernelNames>,
+    /// Where finished spans go.
+    pub spans: &'a Spans,
+    /// What one start of the source `trace` leaves to the next.
+    pub past_roots: &'a Arc<PastRoots>,
+    /// Whether all is loaded now that may be needed later: to find out whether it can be.
+    pub at_once: bool,
 }
 
 /// A family of kernel programs, whose settings are those of its section, and those named behind it.
+/// One that is `traced` has those of tracing as well.
 macro_rules! family {
+    ($name:ident $(, $setting:ident)*; traced) => {
+        Entry {
+            unchanged: |old, new| {
+                (family!($name $(, $setting)*).unchanged)(old, new)
+                    && old.trace_settings() == new.trace_settings()
+            },
+            ..family!($name $(, $setting)*)
+        }
+    };
     ($name:ident $(, $setting:ident)*) => {
         Entry {
             name: stringify!($name),
@@ -64,12 +98,26 @@ macro_rules! family {
 
 /// Every source, in the order of their start: `process` labels what the others count.
 pub const SOURCES: &[Entry] = &[
-    family!(process),
-    family!(sched),
-    family!(block),
-    family!(net, peers),
-    family!(syscalls),
-    family!(cuda),
+    family!(process; traced),
+    family!(sched; traced),
+    family!(block; traced),
+    family!(net, peers; traced),
+    family!(syscalls; traced),
+    family!(cuda; traced),
+    family!(swarm),
+    Entry {
+        name: "profile",
+        off_by: profile::off_by,
+        unchanged: |old, new| {
+            let settings = |config: &Config| {
+                let profile = config.sources.profile.clone();
+                let days = config.metrics_retention_days;
+                (profile, config.profile_hertz(), days, config.ebpf_debug)
+            };
+            settings(old) == settings(new)
+        },
+        start: profile::start,
+    },
     Entry {
         name: "host",
         off_by: |config| (!config.sources.host.enabled).then_some("sources.host.enabled"),
@@ -101,6 +149,13 @@ pub const SOURCES: &[Entry] = &[
         },
         start: |context| gpu::start(context),
     },
+    // After the families, whose maps it reads. What they choose by is theirs.
+    Entry {
+        name: "trace",
+        off_by: trace::off_by,
+        unchanged: |old, new| (&old.node, &old.node_type) == (&new.node, &new.node_type),
+        start: trace::start,
+    },
 ];
 
 impl Entry {
@@ -128,7 +183,7 @@ mod tests {
         };
         check(|_| {}, &[]);
         check(|config| config.agents.clear(), &[]);
-        check(|config| config.node.push('x'), &["host"]);
+        check(|config| config.node.push('x'), &["host", "trace"]);
         check(
             |config| config.sources.syscalls.watched_only = true,
             &["syscalls"],
@@ -145,8 +200,12 @@ mod tests {
         check(library, &["gpu"]);
         check(|config| config.gpu_poll_interval *= 2, &["gpu"]);
         let families: Vec<_> = SOURCES.iter().map(|entry| entry.name).collect();
-        let families = families.strip_suffix(&["host", "gpu"]).unwrap();
+        let families = families.strip_suffix(&["host", "gpu", "trace"]).unwrap();
         check(|config| config.ebpf_debug = true, families);
+        // Nothing is traced by default, so that these have no effect.
+        check(|config| config.trace_sample_rate = 1.0, &[]);
+        let traced = &["process", "sched", "block", "net", "syscalls", "cuda"];
+        check(|config| config.otlp_endpoint_given = true, traced);
     }
 
     #[test]

@@ -24,6 +24,7 @@ use crate::{
     loader::{self, Attach, Family, Loaded},
     per_cpu::PerCpuElements,
     source::{Batch, Source, StartError},
+    tracing_globals,
 };
 
 /// Connections, in every kernel.
@@ -94,6 +95,7 @@ pub fn start(context: &mut StartContext<'_>) -> Result<Box<dyn Source>, StartErr
             ("TRAFFIC", traffic_entries(traffic_levels)),
         ],
         programs: &[&CONNECTIONS, bytes].concat(),
+        tracing: tracing_globals::globals(context)?,
         debug: context.config.ebpf_debug,
     };
     let mut loaded = loader::load(&family, context.shared, context.offsets)?;

@@ -27,6 +27,7 @@ use crate::{
     loader::{self, Attach, Family, Loaded},
     offsets::{ABSENT, Offsets},
     source::{Batch, Source, StartError},
+    tracing_globals,
 };
 
 const PROGRAMS: &[Attach] = &[
@@ -38,10 +39,12 @@ const PROGRAMS: &[Attach] = &[
 ];
 
 /// The kernel's fields, by the names of the object's globals. All kernels since 5.15 have them.
-const FIELDS: [(&str, &str, &str); 21] = [
+const FIELDS: [(&str, &str, &str); 23] = [
     ("TGID", "task_struct", "tgid"),
     ("PID", "task_struct", "pid"),
     ("START_BOOTTIME", "task_struct", "start_boottime"),
+    ("START_TIME", "task_struct", "start_time"),
+    ("REAL_PARENT", "task_struct", "real_parent"),
     ("GROUP_LEADER", "task_struct", "group_leader"),
     ("SIGNAL", "task_struct", "signal"),
     ("EXIT_CODE", "task_struct", "exit_code"),
@@ -98,7 +101,8 @@ pub fn start(context: &mut StartContext<'_>) -> Result<Box<dyn Source>, StartErr
                    numbers; run it in the node's (docker: --pid=host, Kubernetes: hostPID: true)";
         return Err(StartError::Unsupported(why.to_owned()));
     }
-    let family = family(context.offsets, context.config.ebpf_debug)?;
+    let mut family = family(context.offsets, context.config.ebpf_debug)?;
+    family.tracing = tracing_globals::globals(context)?;
     let mut loaded = loader::load(&family, context.shared, context.offsets)?;
     context.labels.adopt(context.shared)?;
     let programs = Programs::new(&mut loaded)?;
@@ -133,6 +137,7 @@ pub fn family(offsets: &mut Offsets, debug: bool) -> Result<Family<'static>, Sta
         globals: globals(offsets)?,
         map_sizes: Vec::new(),
         programs: PROGRAMS,
+        tracing: None,
         debug,
     })
 }

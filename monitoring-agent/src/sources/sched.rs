@@ -24,6 +24,7 @@ use crate::{
     loader::{self, Attach, Family, Loaded},
     per_cpu::PerCpuElements,
     source::{Batch, Source, StartError},
+    tracing_globals,
 };
 
 /// In the order of attaching: a task that is made while the rest is attached has its state.
@@ -74,6 +75,7 @@ pub fn start(context: &mut StartContext<'_>) -> Result<Box<dyn Source>, StartErr
         globals: kernel::globals(context.offsets)?,
         map_sizes: Vec::new(),
         programs: PROGRAMS,
+        tracing: tracing_globals::globals(context)?,
         debug: context.config.ebpf_debug,
     };
     let mut loaded = loader::load(&family, context.shared, context.offsets)?;

@@ -2,16 +2,21 @@
 
 mod hot;
 mod machine;
+mod since;
 
 use std::{collections::BTreeMap, sync::Arc};
 
 use aya::{include_bytes_aligned, maps::MapData};
-use monitoring_common::syscalls::{CallKey, Calls, ErrorKey, MAX_CALLS, lost};
+use monitoring_common::{
+    syscalls::{CallKey, Calls, ErrorKey, MAX_CALLS, lost},
+    trace::RUNNING_SINCE,
+};
 use prometheus::proto::MetricFamily;
 
-use self::hot::Hot;
+use self::{hot::Hot, since::Since};
 use super::StartContext;
 use crate::{
+    clock::monotonic_ns,
     families::Family as Metrics,
     kernel_state::{self, Losses},
     labels::Labels,
@@ -19,6 +24,7 @@ use crate::{
     offsets::ABSENT,
     per_cpu::PerCpuReader,
     source::{Batch, Source, StartError},
+    system_calls, tracing_globals,
 };
 
 const PROGRAMS: &[Attach] = &[
@@ -42,6 +48,8 @@ const CALLS_OF_AGENT: usize = 128;
 const LEAST_CALLS: usize = 512;
 
 struct Syscalls {
+    /// Goes first, while calls are still followed.
+    _since: Since,
     loaded: Loaded,
     running: MapData,
     losses: Losses,
@@ -68,12 +76,20 @@ pub fn start(context: &mut StartContext<'_>) -> Result<Box<dyn Source>, StartErr
         "WATCHED_ONLY",
         vec![context.config.sources.syscalls.watched_only.into()],
     ));
+    let trace = &context.config.sources.trace;
+    globals.push((
+        "TRACE_NEVER",
+        machine::never_spans(&trace.exclude_system_calls),
+    ));
+    let began_ns = monotonic_ns();
+    globals.push(("BEGAN_NS", tracing_globals::words(&[began_ns])));
     let family = Family {
         name: "syscalls",
         object: include_bytes_aligned!(concat!(env!("OUT_DIR"), "/syscalls")),
         globals,
         map_sizes: vec![("CALLS", call_entries(context.labels.names().len()))],
         programs: PROGRAMS,
+        tracing: tracing_globals::globals(context)?,
         debug: context.config.ebpf_debug,
     };
     let mut loaded = loader::load(&family, context.shared, context.offsets)?;
@@ -81,6 +97,7 @@ pub fn start(context: &mut StartContext<'_>) -> Result<Box<dyn Source>, StartErr
     let calls = loaded.take_map("CALLS")?;
     let errors = loaded.take_map("ERRORS")?;
     Ok(Box::new(Syscalls {
+        _since: Since::tell(loaded.take_map(RUNNING_SINCE)?, began_ns)?,
         running: loaded.take_map("RUNNING")?,
         hot: Hot::new(&mut loaded)?,
         losses: Losses::new(&mut loaded, &lost::REASONS)?,
@@ -137,7 +154,7 @@ impl Syscalls {
         let mut counts = Metrics::counter("syscall_total", CALLS_HELP);
         let mut durations = Metrics::histogram("syscall_duration_seconds", DURATION_HELP);
         for (key, calls) in &all {
-            let name = machine::name(key.syscall);
+            let name = system_calls::name(key.syscall);
             let labels = [("agent", agent_name(agents, *key)), ("syscall", &*name)];
             counts.push(&labels, calls.count() as f64);
             if calls.timed.count() > 0 {
@@ -157,8 +174,8 @@ impl Syscalls {
         all.sort_unstable_by_key(|(key, _)| (key.call.agent, key.call.syscall, key.errno));
         let mut errors = Metrics::counter("syscall_errors_total", ERRORS_HELP);
         for (key, count) in &all {
-            let name = machine::name(key.call.syscall);
-            let errno = machine::errno(key.errno);
+            let name = system_calls::name(key.call.syscall);
+            let errno = system_calls::errno(key.errno);
             let agent = agent_name(agents, key.call);
             errors.push(
                 &[("agent", agent), ("errno", &*errno), ("syscall", &*name)],

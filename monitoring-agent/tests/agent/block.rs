@@ -20,13 +20,13 @@ const SIZE_BYTES: u32 = 64 * 1024 * 1024;
 const BLOCK_BYTES: u32 = 4096;
 
 /// A loop device over a file. It ends with its descriptor, even if the test is killed.
-struct Disk {
-    path: String,
+pub(crate) struct Disk {
+    pub(crate) path: String,
     _open: File,
 }
 
 impl Disk {
-    fn over(file: &Path) -> Self {
+    pub(crate) fn over(file: &Path) -> Self {
         File::create(file)
             .unwrap()
             .set_len(SIZE_BYTES.into())
@@ -46,7 +46,7 @@ impl Disk {
         Self { path, _open: open }
     }
 
-    fn name(&self) -> &str {
+    pub(crate) fn name(&self) -> &str {
         self.path.strip_prefix("/dev/").unwrap()
     }
 }

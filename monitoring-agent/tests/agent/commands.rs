@@ -106,3 +106,33 @@ fn a_bad_configuration_is_said() {
     );
     assert!(message.contains("10s"), "says the cure: {message}");
 }
+
+#[test]
+fn profile_says_what_is_wrong_before_it_captures() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("a.svg");
+    let file = file.to_str().unwrap();
+    let check = |arguments: &[&str], code: i32, want: &str| {
+        let output = agent(&[&["profile"], arguments].concat());
+        let message = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{message}");
+        assert!(message.contains(want), "{want}: {message}");
+    };
+    check(&[], 2, "--output <FILE>");
+    check(&["-o", file, "--seconds", "0"], 2, "1..=3600");
+    check(&["-o", file, "--hz", "1001"], 2, "1..=1000");
+    check(&["-o", file, "--type", "heap"], 2, "cpu, offcpu, memory");
+    check(
+        &["-o", file, "--pid", "1", "--agent", "a"],
+        2,
+        "cannot be used with",
+    );
+    check(&["-o", file, "--pid", "4194304"], 1, "no process 4194304");
+    check(&["-o", file, "--agent", "nobody"], 1, "there are: swarmlet");
+    check(
+        &["-o", "/nonexistent/a.svg"],
+        1,
+        "cannot write /nonexistent/a.svg",
+    );
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+}

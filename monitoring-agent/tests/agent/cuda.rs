@@ -1,20 +1,24 @@
 //! Calls into CUDA, counted exactly: the truth are the counts that the programs and the libraries
 //! keep themselves.
 
+mod compiler;
 mod cost;
 mod discovery;
+mod loading;
 mod names;
+mod nvcc;
 mod rig;
 mod runtime;
 
-use std::{collections::BTreeMap, env};
+use std::{collections::BTreeMap, env, path::Path};
 
 use tempfile::TempDir;
 
 use self::rig::{
-    ARGUMENTS, Program, agent, compare, compare_cudarc, compare_names, known, launches_by_name,
-    metrics, name_of, same, seen, wait_for_line,
+    ARGUMENTS, agent, compare, compare_cudarc, compare_names, known, launches_by_name, metrics,
+    name_of, same, seen, wait_for_line,
 };
+pub(crate) use self::rig::{Program, known_as, libraries};
 use crate::process::{Agent, sum};
 
 /// The test that may be the stand-ins' workload instead.
@@ -111,16 +115,40 @@ fn an_unmodified_program_of_cudarc() {
     compare_cudarc(&metrics, 4 * 2500);
 }
 
+/// What makes the workload do something of everything that is counted.
+const EVERYTHING: &str =
+    "--api runtime --launches 10 --copies 10 --malloc-pairs 10 --graph 1 --errors 1";
+
 /// A program that has done something of everything that is counted, still holds memory, and runs as
 /// long as it is kept; with its libraries.
 pub(crate) fn known_work(agent: &Agent) -> (Program, TempDir) {
-    let folder = rig::libraries();
-    let arguments = "--api runtime --launches 10 --copies 10 --malloc-pairs 10 --graph 1 --errors 1 \
-                     --wait loaded --wait end";
-    let mut program = Program::workload(folder.path(), arguments);
+    known_work_of(agent, "other")
+}
+
+/// The same, where its process counts for this agent.
+pub(crate) fn known_work_of(agent: &Agent, name: &str) -> (Program, TempDir) {
+    let folder = libraries();
+    let arguments = format!("{EVERYTHING} --wait loaded --wait end");
+    let mut program = Program::workload(folder.path(), &arguments);
     program.line("Loaded");
-    seen(agent, "other", "attached");
+    seen(agent, name, "attached");
     program.go_on();
     program.line("End");
     (program, folder)
+}
+
+/// What a program is started with that counts for the agent `workload`.
+pub(crate) const WORKLOAD_AGENT: &str =
+    "[[agents]]\nname = \"workload\"\nenvironment = \"CUDA_TEST_AGENT=workload\"\n";
+
+/// A program that holds device memory as long as it is kept: it copies, and each copy takes a second.
+pub(crate) fn slow_work(libraries: &Path) -> Program {
+    let mut command = Program::command("--api runtime --copies 1000000");
+    command.env("CUDA_SIM_LATENCY_NS", "cudaMemcpy=1000000000");
+    Program::start(libraries, &mut command)
+}
+
+/// One more program that does something of everything, and ends.
+pub(crate) fn more_work(libraries: &Path) {
+    Program::workload(libraries, EVERYTHING).ends_well();
 }

@@ -90,8 +90,8 @@ fn of_gpu(agent: &Agent, text: &str) -> Vec<String> {
     ours.map(str::to_owned).collect()
 }
 
-fn only_host_and_process() -> String {
-    ["sched", "block", "net", "syscalls"]
+pub(crate) fn only_host_and_process() -> String {
+    ["sched", "block", "net", "syscalls", "profile"]
         .map(|source| format!("[sources.{source}]\nenabled = false\n"))
         .concat()
 }
@@ -105,7 +105,7 @@ fn wait_until(agent: &Agent, what: &str, is_so: impl Fn(&str) -> bool) -> String
 }
 
 /// A GPU of the script, with these values.
-fn gpu(number: u32, values: &str) -> String {
+pub(crate) fn gpu(number: u32, values: &str) -> String {
     format!("[[gpus]]\nmodel = 'h200'\nuuid = 'GPU-{number}'\n[gpus.values]\n{values}\n")
 }
 

@@ -12,12 +12,23 @@ mod gpu;
 mod lifecycle;
 mod net;
 mod process;
+mod profile;
 mod prometheus;
+mod queries;
 mod rules;
 mod runqlat;
 mod signals;
+mod traces;
 
 #[path = "../poll/mod.rs"]
 mod poll;
+#[path = "../../../monitoring/tests/ports/mod.rs"]
+mod ports;
 #[path = "../rig/mod.rs"]
 mod rig;
+#[path = "../../../monitoring/tests/rotel/mod.rs"]
+mod rotel;
+#[path = "../running/mod.rs"]
+mod running;
+#[path = "../scraper/mod.rs"]
+mod scraper;

@@ -1,85 +1,18 @@
-//! Starts the agent and other programs, talks HTTP to them, and ends them by their process id.
+//! Starts the agent and talks HTTP to it.
 
 use std::{
-    io::{self, BufRead as _, BufReader, Read as _, Write as _},
+    io::{self, Read as _, Write as _},
     net::TcpStream,
-    os::unix::process::CommandExt as _,
     path::Path,
-    process::{Child, Command, ExitStatus, Stdio},
-    sync::{Arc, Mutex},
-    thread,
+    process::Command,
     time::Instant,
 };
 
 use crate::poll::{PATIENCE, poll_until};
+pub(crate) use crate::running::Running;
 
-/// A child process that ends with the test, however that ends, and what it wrote to stderr so far.
-pub(crate) struct Running {
-    pub(crate) child: Child,
-    log: Arc<Mutex<String>>,
-}
-
-impl Running {
-    /// Starts a program. One that is missing fails the test with what to do.
-    pub(crate) fn start(command: &mut Command) -> Self {
-        let program = command.get_program().to_string_lossy().into_owned();
-        let end_with_this_thread = || {
-            // SAFETY: the call takes numbers only.
-            match unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) } {
-                0 => Ok(()),
-                _ => Err(io::Error::last_os_error()),
-            }
-        };
-        // SAFETY: only a system call is made between fork and exec.
-        unsafe { command.pre_exec(end_with_this_thread) };
-        let spawned = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn();
-        let mut child = spawned.unwrap_or_else(|error| {
-            panic!("{program}: {error}; `cargo xtask setup` installs what the tests need")
-        });
-        let log = Arc::new(Mutex::new(String::new()));
-        let (stderr, sink) = (child.stderr.take().unwrap(), Arc::clone(&log));
-        thread::spawn(move || {
-            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
-                let mut log = sink.lock().unwrap();
-                log.push_str(&line);
-                log.push('\n');
-            }
-        });
-        Self { child, log }
-    }
-
-    pub(crate) fn log(&self) -> String {
-        self.log.lock().unwrap().clone()
-    }
-
-    /// Waits until the log has a line with `text`, and gives that line.
-    pub(crate) fn wait_for(&self, text: &str) -> String {
-        poll_until(&format!("the log says {text:?}"), || {
-            let log = self.log();
-            log.lines()
-                .find(|line| line.contains(text))
-                .map(str::to_owned)
-        })
-    }
-
-    pub(crate) fn signal(&self, signal: libc::c_int) {
-        let pid = i32::try_from(self.child.id()).unwrap();
-        // SAFETY: signals the process that this test started and has not waited for.
-        assert_eq!(unsafe { libc::kill(pid, signal) }, 0);
-    }
-
-    pub(crate) fn wait(&mut self) -> ExitStatus {
-        poll_until("the process ends", || self.child.try_wait().unwrap())
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        // Ends the process that `start` made; it may have ended already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
+/// A configuration with the defaults, but for profiles, of which it keeps none on disk.
+const NOTHING_KEPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/agent/nothing_kept.toml");
 
 /// A running agent and its address.
 pub(crate) struct Agent {
@@ -88,10 +21,14 @@ pub(crate) struct Agent {
 }
 
 impl Agent {
-    /// Starts the agent on a free port with a fast interval; further arguments as given.
+    /// Starts the agent on a free port with a fast interval; further arguments as given. Unless a
+    /// file is among them, it keeps nothing on disk.
     pub(crate) fn start(arguments: &[&str]) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_monitoring-agent"));
         command.args(["--listen", "127.0.0.1:0", "--collection-interval", "200ms"]);
+        if !arguments.contains(&"--config") {
+            command.args(["--config", NOTHING_KEPT]);
+        }
         let process = Running::start(command.args(arguments));
         let line = process.wait_for("metrics at http://");
         let (_, address) = line.split_once("http://").unwrap();
@@ -103,9 +40,14 @@ impl Agent {
         agent
     }
 
-    /// Starts the agent with a configuration file of this text.
+    /// Starts the agent with a configuration file of this text. Unless that has something to say of
+    /// profiles, it keeps none on disk.
     pub(crate) fn with_config(folder: &Path, text: &str) -> Self {
         let file = folder.join("monitoring.toml");
+        let mut text = text.to_owned();
+        if !text.contains("[sources.profile]") {
+            text.push_str("\n[sources.profile]\nhistory = false\n");
+        }
         std::fs::write(&file, text).unwrap();
         Self::start(&["--config", file.to_str().unwrap()])
     }
@@ -176,15 +118,6 @@ pub(crate) fn sum(metrics: &str, name: &str, label: &str) -> f64 {
     of_metric
         .map(|(_, value)| value.parse::<f64>().unwrap())
         .sum()
-}
-
-/// A port that was free a moment ago, for programs that cannot choose one.
-pub(crate) fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port()
 }
 
 /// Calls `getppid`, and `fchdir` with a bad descriptor.

@@ -19,6 +19,44 @@ fn files(ending: &str) -> Vec<PathBuf> {
     files
 }
 
+/// What the specification says of alerts.
+const SPECIFIED: &str = r#"
+groups:
+  - name: stratoswarm_alerts
+    rules:
+      - alert: HighGPUTemperature
+        expr: gpu_temperature_celsius > 85
+        for: 5m
+        annotations:
+          summary: "GPU temperature critical"
+
+      - alert: LowMemory
+        expr: (node_memory_available_bytes / node_memory_total_bytes) < 0.1
+        for: 5m
+        annotations:
+          summary: "Less than 10% memory available"
+
+      - alert: AgentCrashLoop
+        expr: increase(agent_crashes_total[5m]) > 5
+        annotations:
+          summary: "Agent crashing repeatedly"
+"#;
+
+#[test]
+fn alerts_of_the_specification_are_as_specified() {
+    let [file] = &files("stratoswarm.rules.yml")[..] else {
+        panic!("they are in one file");
+    };
+    let text = fs::read_to_string(file).unwrap();
+    let mut lines = text.lines();
+    // There may be more in between, such as labels; nothing is changed or missing.
+    for line in SPECIFIED.lines().filter(|line| !line.is_empty()) {
+        assert!(lines.any(|written| written == line), "{line}");
+    }
+    let count = text.matches("- alert:").count();
+    assert_eq!((count, text.matches("for:").count()), (3, 2));
+}
+
 fn promtool(arguments: &[&str], files: &[PathBuf]) {
     let mut command = Command::new("promtool");
     let ran = command.args(arguments).args(files).output();
@@ -50,4 +88,17 @@ fn rules_do_what_their_tests_say() {
         assert!(text.contains(&named), "{tested_by} does not test its rules");
     }
     promtool(&["test", "rules"], &tests);
+}
+
+#[test]
+fn the_example_for_alertmanager_is_well_formed() {
+    let mut amtool = Command::new("amtool");
+    let ran = amtool
+        .arg("check-config")
+        .args(files("alertmanager.example.yml"));
+    let output = ran
+        .output()
+        .expect("amtool; `cargo xtask setup` installs it");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
 }

@@ -1,10 +1,13 @@
 //! Calls into the real CUDA libraries on a real GPU, counted exactly: the truth is what the programs
 //! say of themselves, and what `PyTorch`'s profiler, which uses NVIDIA's own CUPTI, has seen of them.
 //!
-//! Needs a GPU of the Ampere generation or later, its driver, root, and for NVIDIA's runtimes what
-//! `cargo xtask setup` fetches; without one of them tests fail and say so. The program of nvcc and
-//! `PyTorch` are for machines that have them: elsewhere these two tests say that they ran nothing.
+//! Needs a GPU of the Ampere generation or later, a driver for CUDA 13, root, g++, and what
+//! `cargo xtask setup` fetches: NVIDIA's runtimes, and their compiler. Without one of them tests fail
+//! and say so. Only `PyTorch` is compared with where it is: elsewhere that test says that it is not
+//! installed, and that nothing ran.
 
+#[path = "../agent/cuda/compiler.rs"]
+mod compiler;
 #[path = "../poll/mod.rs"]
 mod poll;
 #[allow(dead_code, reason = "the agent suite has more to start")]
@@ -13,6 +16,9 @@ mod process;
 #[allow(dead_code, reason = "the agent suite compares more")]
 #[path = "../agent/cuda/rig.rs"]
 mod rig;
+#[allow(dead_code, reason = "the agent suite asks more of what runs")]
+#[path = "../running/mod.rs"]
+mod running;
 
 use std::{
     env,
@@ -108,35 +114,24 @@ fn gpu_an_unmodified_program_of_cudarc() {
     compare_cudarc(&metrics(&agent), 8 * 10_000);
 }
 
-/// A program by its path or its name, if this machine has it.
-fn find(program: &str, also: &str) -> Option<PathBuf> {
-    let path = env::var_os("PATH").unwrap_or_default();
-    let folders: Vec<PathBuf> = env::split_paths(&path).chain([also.into()]).collect();
-    let mut files = folders.iter().map(|folder| folder.join(program));
-    files.find(|file| file.is_file())
-}
-
 /// A file beside this one.
 fn source(name: &str) -> PathBuf {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
     folder.join("tests/gpu_required_cuda").join(name)
 }
 
+/// For every GPU by its own code: what the driver compiles may be for later drivers only.
+const FOR_ALL: [&str; 1] = ["-arch=all-major"];
+
 #[test]
 fn gpu_a_program_of_nvcc() {
     let folder = folder();
-    let Some(nvcc) = find("nvcc", "/usr/local/cuda/bin") else {
-        println!("NOTHING RAN: this test compiles a program with nvcc, of NVIDIA's CUDA toolkit");
-        return;
-    };
     // The runtime is in the program, as it is by default, or beside it.
     for (runtime, state) in [("static", "static"), ("shared", "attached")] {
         let path = folder.path().join(runtime);
-        let mut compiler = Command::new(&nvcc);
-        compiler.arg("-o").arg(&path).arg(source("program.cu"));
-        let status = compiler.args(["-cudart", runtime]).status().unwrap();
-        assert!(status.success(), "{compiler:?}");
-        let libraries = nvcc.with_file_name("../lib64");
+        let flags = [&FOR_ALL[..], &["-cudart", runtime]].concat();
+        compiler::compile(&source("program.cu"), &path, &flags);
+        let libraries = compiler::libraries();
         let agent = agent(folder.path());
         let mut first = Program::start_forerunner(&libraries, &mut Command::new(&path));
         first.line("Loaded");
@@ -155,6 +150,31 @@ fn gpu_a_program_of_nvcc() {
     }
 }
 
+/// Nobody has seen what it registers, and which handles it has of its kernels.
+#[test]
+fn gpu_a_stripped_program_of_nvcc_from_before_the_agent() {
+    let folder = folder();
+    let path = folder.path().join("kernels");
+    let flags = [&FOR_ALL[..], &["-cudart", "shared", "-Xlinker=-s"]].concat();
+    let kernels = source("../agent/cuda/nvcc/kernels.cu");
+    compiler::compile(&kernels, &path, &flags);
+    let mut command = Command::new(&path);
+    let mut program = Program::start(&compiler::libraries(), command.arg("3"));
+    program.line("Start");
+    let agent = agent(folder.path());
+    seen(&agent, "workload", "attached");
+    known(&agent);
+    program.go_on();
+    let said = program.report();
+    println!("{said}");
+    same("error", number(&said["code"]), 0.0);
+    let metrics = metrics(&agent);
+    compare_names(&metrics, &said, str::to_owned);
+    nothing_lost(&metrics);
+    program.go_on();
+    program.ends_well();
+}
+
 /// Calls of the workload so far.
 fn calls(metrics: &str, call: &str) -> f64 {
     let label = format!("agent=\"workload\",api=\"runtime\",call=\"{call}\"");
@@ -169,8 +189,8 @@ fn gpu_what_the_profiler_of_pytorch_has_seen() {
     has_torch.args(["-c", "import torch; assert torch.cuda.is_available()"]);
     if !has_torch.status().is_ok_and(|status| status.success()) {
         println!(
-            "NOTHING RAN: {python} has no PyTorch that can use this GPU; MONITORING_TEST_PYTHON \
-             may name another"
+            "NOTHING RAN: PyTorch is not installed, or not one that can use this GPU, for {python}; \
+             MONITORING_TEST_PYTHON may name another Python"
         );
         return;
     }

@@ -143,25 +143,52 @@ fn head_is_get_without_the_body() {
 }
 
 #[test]
-fn accept_decides_the_version() {
+fn accept_decides_the_format() {
     let server = Server::start(HttpOptions::default());
+    let check = |accept: &str, content_type: &str, begin: &str, end: &str| {
+        let reply = ask(
+            &server,
+            &format!("GET /metrics HTTP/1.1\r\naccept: {accept}"),
+        );
+        assert_eq!(reply.header("content-type"), Some(content_type), "{accept}");
+        assert_eq!(reply.header("vary"), Some("Accept, Accept-Encoding"));
+        let text = String::from_utf8_lossy(&reply.body);
+        assert!(text.starts_with(begin), "{accept}: {text}");
+        assert!(text.ends_with(end), "{accept}: {text}");
+    };
     let prometheus_3 = "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.5,\
         text/plain;version=1.0.0;escaping=allow-utf-8;q=0.3,text/plain;version=0.0.4;q=0.2,*/*;q=0.1";
     check(
-        &server,
-        &format!("GET /metrics HTTP/1.1\r\naccept: {prometheus_3}"),
-        200,
-        "text/plain; version=1.0.0; charset=utf-8; escaping=allow-utf-8",
-        HOSTILE_LINE,
+        prometheus_3,
+        "application/openmetrics-text; version=1.0.0; charset=utf-8; escaping=allow-utf-8",
+        "# HELP hostile Help with a \\\\ and\\na line.\n# TYPE hostile counter\nhostile_total{",
+        "\n# EOF\n",
     );
+    let protobuf = "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; \
+                    encoding=delimited";
+    // The length of a family, and its name in the first field; the unit of the last one.
+    check(protobuf, protobuf, "M\n\rhostile_total", "*\u{7}seconds");
+    let hostile = "# HELP hostile_total ";
     check(
-        &server,
-        "GET /metrics HTTP/1.1\r\naccept: text/plain;version=0.0.4;q=0.2\r\n\
-         accept: text/plain;version=1.0.0;q=0.3",
-        200,
+        "text/plain;version=0.0.4;q=0.2\r\naccept: text/plain;version=1.0.0;q=0.3",
         "text/plain; version=1.0.0; charset=utf-8; escaping=underscores",
-        HOSTILE_LINE,
+        hostile,
+        "\n",
     );
+    for accept in [
+        "*/*",
+        "",
+        "\u{fc},;;q=\"",
+        "application/json",
+        "image/*;q=1",
+    ] {
+        check(
+            accept,
+            "text/plain; version=0.0.4; charset=utf-8",
+            hostile,
+            "\n",
+        );
+    }
 }
 
 #[test]

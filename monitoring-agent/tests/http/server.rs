@@ -33,6 +33,10 @@ impl Server {
     }
 
     pub(crate) fn serving(options: HttpOptions, snapshot: Snapshot) -> Self {
+        Self::serving_at("127.0.0.1:0".parse().unwrap(), options, snapshot)
+    }
+
+    pub(crate) fn serving_at(listen: SocketAddr, options: HttpOptions, snapshot: Snapshot) -> Self {
         let (shutdown, stop) = oneshot::channel::<()>();
         let (send_addr, addr) = mpsc::channel();
         let stats = Arc::new(HttpStats::default());
@@ -43,7 +47,7 @@ impl Server {
                 .enable_all()
                 .build();
             runtime.unwrap().block_on(async {
-                let listener = bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+                let listener = bind(listen).await.unwrap();
                 send_addr.send(listener.local_addr().unwrap()).unwrap();
                 serve(listener, options, latest, thread_stats, async {
                     _ = stop.await;

@@ -1,7 +1,7 @@
 //! Family `block`: requests to a disk of the test's own are counted, exactly.
 
-mod backing;
-mod disk;
+pub(crate) mod backing;
+pub(crate) mod disk;
 mod killed;
 mod limits;
 mod merged;

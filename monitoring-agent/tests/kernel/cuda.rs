@@ -2,19 +2,22 @@
 //! themselves; where they are called from, and how often, is what the family must find out.
 
 mod library;
+mod loading;
 mod processes;
+mod spans;
 mod work;
 
 use std::{
     ffi::c_void,
     fs::{self, File},
     os::fd::AsRawFd as _,
+    path::Path,
     ptr,
     sync::{Mutex, MutexGuard, PoisonError, atomic::Ordering::Relaxed},
     thread,
 };
 
-use monitoring_agent::source::Batch;
+use monitoring_agent::{config::Config, source::Batch};
 use prometheus::proto::MetricFamily;
 use tempfile::TempDir;
 
@@ -32,20 +35,25 @@ const BYTES: usize = 4_096;
 /// Held by each test: all of them are the same process.
 static PROCESS: Mutex<()> = Mutex::new(());
 
-/// Something executable with the name of the driver's library, which is how a program is known as
+/// Something executable with the name of one of CUDA's libraries, which is how a program is known as
 /// one that uses CUDA. It is mapped until it is dropped.
-struct Driver {
+struct Mapped {
     address: *mut c_void,
     _folder: TempDir,
 }
 
 const PAGE: usize = 4_096;
 
-impl Driver {
-    fn new() -> Self {
+impl Mapped {
+    /// What this process executes, as the driver's library.
+    fn driver() -> Self {
+        Self::new(Path::new("/proc/self/exe"), "libcuda.so.1")
+    }
+
+    fn new(from: &Path, name: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("libcuda.so.1");
-        fs::copy("/proc/self/exe", &path).unwrap();
+        let path = folder.path().join(name);
+        fs::copy(from, &path).unwrap();
         let file = File::open(&path).unwrap();
         let (protection, flags) = (libc::PROT_READ | libc::PROT_EXEC, libc::MAP_PRIVATE);
         let (descriptor, anywhere) = (file.as_raw_fd(), ptr::null_mut());
@@ -59,7 +67,7 @@ impl Driver {
     }
 }
 
-impl Drop for Driver {
+impl Drop for Mapped {
     fn drop(&mut self) {
         // SAFETY: the mapping made above, which nobody uses.
         unsafe { libc::munmap(self.address, PAGE) };
@@ -67,16 +75,26 @@ impl Drop for Driver {
 }
 
 /// A node that counts the calls of this process, and of nobody but the test that has it.
-fn watched() -> (Node, Driver, MutexGuard<'static, ()>) {
+fn watched() -> (Node, Mapped, MutexGuard<'static, ()>) {
+    watched_with(|_| {})
+}
+
+/// The same, by a changed configuration.
+fn watched_with(change: impl FnOnce(&mut Config)) -> (Node, Mapped, MutexGuard<'static, ()>) {
     let alone = PROCESS.lock().unwrap_or_else(PoisonError::into_inner);
-    let driver = Driver::new();
-    let mut node = Node::start(&["process", SOURCE]);
+    let driver = Mapped::driver();
+    let mut node = Node::with(&["process", SOURCE], change);
     let coverage = [("agent", ME), ("state", "static")];
     poll_until("this process is probed", || {
         let batch = node.collect(SOURCE);
         sample(&batch, "cuda_probe_coverage", &coverage).map(|_| ())
     });
     (node, driver, alone)
+}
+
+/// How often this process has launched.
+fn launched() -> u64 {
+    LAUNCHED.load(Relaxed)
 }
 
 /// What this process's threads do.
@@ -99,12 +117,12 @@ fn work() {
 #[test]
 fn calls_are_counted_once_and_completely() {
     let (mut node, _driver, _alone) = watched();
-    let before = LAUNCHED.load(Relaxed);
+    let before = launched();
     let workers: Vec<_> = (0..THREADS).map(|_| thread::spawn(work)).collect();
     for worker in workers {
         worker.join().unwrap();
     }
-    assert_eq!(LAUNCHED.load(Relaxed) - before, THREADS * LAUNCHES);
+    assert_eq!(launched() - before, THREADS * LAUNCHES);
     let batch = node.collect(SOURCE);
     let count = |call: &str| {
         let labels = [("agent", ME), ("api", "runtime"), ("call", call)];

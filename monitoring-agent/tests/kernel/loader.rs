@@ -16,6 +16,7 @@ fn family<'a>(object: &'a [u8], programs: &'a [Attach]) -> Family<'a> {
         globals: Vec::new(),
         map_sizes: Vec::new(),
         programs,
+        tracing: None,
         debug: false,
     }
 }
@@ -25,7 +26,7 @@ fn a_missing_tracepoint_is_the_kernels() {
     let programs = [Attach::RawTracepoint("sys_enter", "no_such_tracepoint")];
     match load(
         &family(OBJECT, &programs),
-        &mut SharedMaps::new(),
+        &SharedMaps::new(),
         &mut Offsets::new(),
     ) {
         Err(StartError::Unsupported(why)) => {
@@ -46,7 +47,7 @@ fn one_missing_tracepoint_leaves_the_other_program() {
     ];
     let loaded = load(
         &family(OBJECT, &programs),
-        &mut SharedMaps::new(),
+        &SharedMaps::new(),
         &mut Offsets::new(),
     )
     .unwrap();
@@ -64,7 +65,7 @@ fn what_the_verifier_refuses_is_broken_and_said_in_its_words() {
     let mut refused = family(OBJECT, &programs);
     // No field of task_struct is there: the structure is not that long.
     refused.globals = vec![("COMPAT_OFFSET", vec![1 << 20])];
-    match load(&refused, &mut SharedMaps::new(), &mut Offsets::new()) {
+    match load(&refused, &SharedMaps::new(), &mut Offsets::new()) {
         Err(StartError::Broken(error)) => {
             let message = format!("{error:#}");
             assert!(message.contains("sys_enter"), "{message}");
@@ -83,7 +84,7 @@ fn what_is_no_object_is_broken() {
     for object in [&b""[..], b"\x7fELF", &OBJECT[..OBJECT.len() / 2]] {
         match load(
             &family(object, &programs),
-            &mut SharedMaps::new(),
+            &SharedMaps::new(),
             &mut Offsets::new(),
         ) {
             Err(StartError::Broken(error)) => {

@@ -10,10 +10,15 @@ mod net;
 mod node;
 mod process;
 mod process_usage;
+mod profile;
 mod sched;
 mod shutdown;
+mod swarm;
 mod syscalls;
+mod trace;
 mod work;
 
+#[path = "../rig/namespace.rs"]
+mod namespace;
 #[path = "../poll/mod.rs"]
 mod poll;

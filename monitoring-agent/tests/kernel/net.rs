@@ -5,7 +5,7 @@
 //! the same then and what is not.
 
 mod busy;
-mod connections;
+pub(crate) mod connections;
 mod fallback;
 mod limits;
 mod messages;

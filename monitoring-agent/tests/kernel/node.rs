@@ -2,13 +2,18 @@
 
 use std::sync::Arc;
 
+use aya::maps::MapData;
 use monitoring_agent::{
     config::{AgentRule, Config},
+    exemplars::Exemplars,
+    gpu_states::GpuStates,
     labels::Labels,
     loader::SharedMaps,
     offsets::Offsets,
+    profile::profiler::Profiler,
     source::{Batch, Source},
-    sources::{SOURCES, StartContext},
+    sources::{SOURCES, StartContext, cuda::kernel_names::KernelNames, trace::PastRoots},
+    spans::{QueueLimits, Spans},
 };
 use prometheus::proto::{Metric, MetricFamily};
 use tokio::runtime::Runtime;
@@ -16,9 +21,20 @@ use tokio::runtime::Runtime;
 /// The agent that this test process belongs to.
 pub(crate) const ME: &str = "kernel-suite";
 
+/// Room for the spans of a test.
+const ROOM: QueueLimits = QueueLimits {
+    spans: 100_000,
+    bytes: 256 << 20,
+};
+
 /// Running sources; they stop when it is dropped.
 pub(crate) struct Node {
     pub(crate) labels: Arc<Labels>,
+    pub(crate) exemplars: Arc<Exemplars>,
+    pub(crate) spans: Spans,
+    past_roots: Arc<PastRoots>,
+    gpu_states: Arc<GpuStates>,
+    kernel_names: Arc<KernelNames>,
     shared: SharedMaps,
     sources: Vec<(&'static str, Box<dyn Source>)>,
     /// Tracepoints that the sources are told this kernel lacks.
@@ -71,6 +87,11 @@ impl Node {
             .unwrap();
         let mut node = Self {
             labels: Arc::new(Labels::new(&config.agents)),
+            exemplars: Arc::default(),
+            spans: Spans::new(ROOM),
+            past_roots: Arc::default(),
+            gpu_states: Arc::default(),
+            kernel_names: Arc::default(),
             shared: SharedMaps::with_limits(limits),
             sources: Vec::new(),
             hidden,
@@ -105,19 +126,43 @@ impl Node {
         let started = (entry.start)(&mut StartContext {
             config,
             labels: &self.labels,
-            shared: &mut self.shared,
+            shared: &self.shared,
             offsets: &mut Offsets::without(self.hidden),
+            profiler: &Profiler::new(&self.labels, &self.shared),
+            history: None,
+            exemplars: &self.exemplars,
+            gpu_states: &self.gpu_states,
+            kernel_names: &self.kernel_names,
+            spans: &self.spans,
+            past_roots: &self.past_roots,
+            at_once: false,
         });
         let started = started.unwrap_or_else(|error| panic!("{source}: {error}"));
         self.sources.push((entry.name, started));
         drop(inside);
     }
 
+    /// One of the maps that all sources share; a source that uses it has been started.
+    pub(crate) fn map(&self, name: &str) -> MapData {
+        let map = self.shared.get(name).unwrap();
+        map.unwrap_or_else(|| panic!("no source has brought the map {name}"))
+    }
+
+    /// Whether some source has brought a shared map of this name.
+    pub(crate) fn has_map(&self, name: &str) -> bool {
+        self.shared.get(name).unwrap().is_some()
+    }
+
     /// A source's current numbers.
     pub(crate) fn collect(&mut self, source: &str) -> Batch {
+        self.try_collect(source).unwrap()
+    }
+
+    /// The same of a source that may fail.
+    pub(crate) fn try_collect(&mut self, source: &str) -> anyhow::Result<Batch> {
         let mut sources = self.sources.iter_mut();
         let (_, source) = sources.find(|(name, _)| *name == source).unwrap();
-        source.collect().unwrap()
+        source.collect()
     }
 }
 

@@ -19,12 +19,15 @@ use crate::{
 };
 
 fn config() -> Config {
-    Config {
+    let mut config = Config {
         listen: "127.0.0.1:0".parse().unwrap(),
         agents: vec![me()],
         collection_interval: Duration::from_millis(200),
         ..Config::default()
-    }
+    };
+    // Nothing is left on the machine's disk.
+    config.sources.profile.history = false;
+    config
 }
 
 /// Ids of all programs and maps in the kernel.
@@ -37,12 +40,16 @@ fn kernel_objects() -> BTreeSet<(&'static str, u32)> {
         .collect()
 }
 
-/// Open descriptors of this process, and its threads but for tokio's, which come and go.
+/// Open descriptors of this process that are no files, and its threads but for tokio's, which come and go.
 fn descriptors_and_threads() -> (usize, usize) {
     let threads = fs::read_dir("/proc/self/task").unwrap().flatten();
     let names = threads.filter_map(|thread| fs::read_to_string(thread.path().join("comm")).ok());
     let ours = names.filter(|name| !name.starts_with("tokio"));
-    (fs::read_dir("/proc/self/fd").unwrap().count(), ours.count())
+    // Files that programs of this node execute are held open too, as many as there are.
+    let descriptors = fs::read_dir("/proc/self/fd").unwrap().flatten();
+    let targets = descriptors.filter_map(|descriptor| fs::read_link(descriptor.path()).ok());
+    let own = targets.filter(|target| target.is_relative());
+    (own.count(), ours.count())
 }
 
 fn run(test: impl Future<Output = ()>) {
@@ -142,6 +149,10 @@ fn a_reload_keeps_what_did_not_change() {
     });
 }
 
+/// Threads that the profiler starts when there is work for them, which may be in one round and not in
+/// another. What leaks in each of six restarts is more.
+const WHEN_NEEDED: usize = 3;
+
 #[test]
 fn restarting_sources_leaks_nothing() {
     run(async {
@@ -162,16 +173,20 @@ fn restarting_sources_leaks_nothing() {
         let (fds, threads) = restart_twice(&mut agent).await;
         for _ in 0..3 {
             restart_twice(&mut agent).await;
-            poll_no_more_than(fds, threads).await;
+            poll_no_more_than(fds, threads + WHEN_NEEDED).await;
         }
         agent.stop().await;
     });
 }
 
+/// How long it may take until probes are detached: before 6.6 each takes the kernel a tenth of a second,
+/// on a busy machine several.
+const DETACHING: Duration = Duration::from_mins(2);
+
 /// Waits until there are no more descriptors and threads than there were. What detaches probes does so
 /// on a thread of its own, one after the other where the kernel wants it so.
 async fn poll_no_more_than(fds: usize, threads: usize) {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + DETACHING;
     loop {
         let (now_fds, now_threads) = descriptors_and_threads();
         if now_fds <= fds && now_threads <= threads {
@@ -187,7 +202,7 @@ async fn poll_no_more_than(fds: usize, threads: usize) {
 
 /// Open descriptors and threads of this process, once two looks give the same.
 async fn poll_settled() -> (usize, usize) {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + DETACHING;
     let mut last = descriptors_and_threads();
     let mut equal = 0;
     while equal < 20 {

@@ -1,5 +1,6 @@
 //! Calls and their errors.
 
+use super::MAX_CALLS;
 use crate::histogram::Histogram;
 
 /// Most pairs of call and agent. An entry takes 256 bytes on each CPU.
@@ -40,6 +41,18 @@ impl Calls {
     };
 }
 
+/// One CPU's calls of one agent that were counted when they were entered, by [`Hook::call`].
+///
+/// [`Hook::call`]: super::Hook::call
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct Entered {
+    /// How many.
+    pub calls: [u64; MAX_CALLS],
+}
+
+const _: () = assert!(size_of::<Entered>() == 8 * MAX_CALLS);
+
 /// What failed calls are counted under.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(C)]
@@ -52,4 +65,4 @@ pub struct ErrorKey {
 
 const _: () = assert!(size_of::<ErrorKey>() == 4 + 4);
 
-crate::plain_data!(CallKey, Calls, ErrorKey);
+crate::plain_data!(CallKey, Calls, Entered, ErrorKey);

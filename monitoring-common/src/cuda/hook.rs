@@ -76,7 +76,7 @@ pub mod space {
 /// Where a probe stands: what the function is, and where its arguments are.
 ///
 /// The agent writes it as the cookie of the attach point (since 5.15); the kernel programs need no
-/// table. Bits 0 to 9: number of the call in the agent's list; 10 to 14: [`kind`]; 15: whether it
+/// table. Bits 0 to 8: number of the call in the agent's list; 10 to 14: [`kind`]; 15: whether it
 /// waits for the device; 16 to 31: four argument positions; 32 to 34: its variant; 35: whether
 /// it is a leaf.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,7 +86,7 @@ pub struct Hook(pub u64);
 pub const NO_ARGUMENT: u8 = 15;
 
 /// Calls that can be told apart.
-pub const MAX_CALLS: usize = 1 << 10;
+pub const MAX_CALLS: usize = 1 << 9;
 
 impl Hook {
     /// A hook without arguments. `call` is below [`MAX_CALLS`].
@@ -129,7 +129,7 @@ impl Hook {
 
     /// Number of the call in the agent's list.
     #[inline(always)]
-    #[allow(clippy::cast_possible_truncation, reason = "10 bits")]
+    #[allow(clippy::cast_possible_truncation, reason = "9 bits")]
     pub const fn call(self) -> u16 {
         (self.0 & (MAX_CALLS as u64 - 1)) as u16
     }
@@ -189,12 +189,12 @@ mod tests {
 
     #[test]
     fn hooks_hold_what_they_are_given() {
-        let hook = Hook::new(1023, kind::NAME_FUNCTION)
+        let hook = Hook::new(511, kind::NAME_FUNCTION)
             .that_waits()
             .that_is_a_leaf()
             .with_arguments([2, 9, NO_ARGUMENT, 0])
             .with_variant(direction::UNKNOWN);
-        assert_eq!(hook.call(), 1023);
+        assert_eq!(hook.call(), 511);
         assert_eq!(hook.kind(), kind::NAME_FUNCTION);
         assert!(hook.waits() && hook.is_leaf());
         let places = [0, 1, 2, 3].map(|place| hook.argument(place));

@@ -1,5 +1,7 @@
 //! Processes and their threads, as the kernel programs tell them apart.
 
+use crate::trace::ThreadContext;
+
 /// A process from its start, or from the last program that it executed, to its end: its pid in the
 /// upper half, and in the lower when it was first seen. Never 0, and never another's.
 pub type ProcessId = u64;
@@ -60,11 +62,64 @@ pub struct Thread {
     pub device: u16,
     /// Counted functions that were entered within the call.
     pub nested: u32,
-    /// Always 0.
-    pub padding: u32,
+    /// The device of `window`.
+    pub window_device: u32,
+    /// The stream of the thread's last launch, as windows are called; 0 if there is none.
+    pub window: u64,
+    /// The turn of its process's windows in which that one was seen to be open.
+    pub window_turn: u64,
+    /// When that one began. This and what follows only where calls are told of as spans.
+    pub window_start_ns: u64,
+    /// Number of the room of that one, from 1 on, 0 if it has none; and since when it has it.
+    pub room: u64,
+    /// As above.
+    pub room_since_ns: u64,
+    /// A place in it.
+    pub place: u64,
+    /// The application's span in which the thread began a window last.
+    pub opener: ThreadContext,
+    /// A launch's arguments 1 to 7, as far as they were read: the last two if `room` is not 0.
+    pub shape: [u64; 7],
+    /// The bytes that the call has copied, set, allocated or freed.
+    pub bytes: u64,
+    /// What the call returned.
+    pub code: u32,
+    /// In which direction it has copied.
+    pub direction: u16,
+    /// For no padding.
+    pub reserved: u16,
+    /// What the call ended, of which it is a part then: one of [`ended`].
+    pub ended: u64,
+    /// What the window is called that it ended.
+    pub ended_window: u64,
+    /// When that one had begun.
+    pub begun_ns: u64,
+    /// When the next one of the stream had begun, 0 if none had; or of a device's streams, how many
+    /// had open windows.
+    pub next_ns: u64,
+    /// What that one is chosen with, the number of its room, and since when it had that: as it was
+    /// ended. The next one may have others by now.
+    pub ended_chain: u64,
+    /// As above.
+    pub ended_room: u64,
+    /// As above.
+    pub ended_room_since_ns: u64,
 }
 
-const _: () = assert!(size_of::<Thread>() == 3 * 8 + 4 * 8 + 2 * 8 + 4 + 2 + 2 + 4 + 4);
+/// Values of [`Thread::ended`].
+pub mod ended {
+    /// No window, or none that is of interest as a span.
+    pub const NOTHING: u64 = 0;
+    /// That of a stream.
+    pub const STREAM: u64 = 1;
+    /// Those of all streams of a device.
+    pub const DEVICE: u64 = 2;
+}
+
+const _: () = assert!(
+    size_of::<Thread>()
+        == 3 * 8 + 4 * 8 + 2 * 8 + 4 + 2 + 2 + 4 + 4 + 2 * 8 + (4 + 3 + 7 + 8) * 8 + 4 + 2 * 2
+);
 
 crate::plain_data!(Address);
 

@@ -15,6 +15,9 @@ pub const MAX_FREED: usize = 16_384;
 /// Most streams, and processes, with launches that nobody has waited for.
 pub const MAX_WINDOWS: usize = 16_384;
 
+/// Counters of windows' turns, which processes share by their pids.
+pub const TURNS: usize = 256;
+
 /// Most events that are in streams. When there are more, those that nobody has used for long make
 /// room.
 pub const MAX_EVENTS: usize = 16_384;
@@ -138,7 +141,7 @@ const _: () = assert!(size_of::<Held>() == 8 + 8);
 pub struct Window {
     /// When the first of them was made; 0 if there is none.
     pub first_ns: u64,
-    /// When the last launch was made.
+    /// When the last launch was made, of those that were the first of their thread since a turn.
     pub last_ns: u64,
     /// Of a device: when the last wait for all streams began.
     pub synced_ns: u64,
@@ -146,9 +149,17 @@ pub struct Window {
     pub open: u64,
     /// Of a stream: the device of its last launch.
     pub device: u64,
+    /// What it is chosen with as a span, or not: see [`crate::trace::chain`]. This and what follows
+    /// only where calls are told of as spans.
+    pub chain: u64,
+    /// Of a stream: number of the [room](crate::trace::cuda::Room) in which its spans are kept, from
+    /// 1 on, 0 if it has none. Of a device: 1 if one of its streams may have any.
+    pub room: u64,
+    /// Of a stream: since when it has the room.
+    pub room_since_ns: u64,
 }
 
-const _: () = assert!(size_of::<Window>() == 5 * 8);
+const _: () = assert!(size_of::<Window>() == 8 * 8);
 
 /// An event that was put into a stream.
 #[derive(Clone, Copy, Debug)]

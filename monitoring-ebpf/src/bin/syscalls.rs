@@ -9,6 +9,8 @@
     reason = "the attribute macros hand the context over"
 )]
 
+use core::ops::RangeInclusive;
+
 use aya_ebpf::{
     Global,
     bindings::{BPF_NOEXIST, pt_regs},
@@ -22,16 +24,18 @@ use monitoring_common::{
     agents::OTHER,
     syscalls::{
         COMPAT, CallKey, Calls, ErrorKey, HOT_ROWS, HotRow, INVALID, MAX_CALLS, MAX_ERRORS,
-        MAX_HOT, NATIVE_CALLS, TaskCall, UNWATCHED, hot_column, hot_row,
+        MAX_HOT, NATIVE_CALLS, UNWATCHED, hot_column, hot_row,
         lost::{CALLS_FULL, ERRORS_FULL, TASK_STATE},
     },
+    trace::{SystemCallDetail, flags, kind::SYSTEM_CALL},
 };
 use monitoring_ebpf::{
     ABSENT,
     agents::{agent_of, label_epoch},
     lost::lost,
     object,
-    task_storage::{Task, TaskStorage},
+    task_storage::Task,
+    trace::{self, Event, RUNNING},
 };
 
 object!();
@@ -59,12 +63,22 @@ static EXITS: Global<[u32; 4]> = Global::new([ABSENT; 4]);
 #[unsafe(no_mangle)]
 static FORKS: Global<[u32; 8]> = Global::new([ABSENT; 8]);
 
+/// The time before which no call was seen to begin: what a task remembers from before is not of a call
+/// that it is in. Its two halves, the lower one first.
+#[unsafe(no_mangle)]
+static BEGAN_NS: Global<u64> = Global::new(0);
+
+/// Calls that are never spans: a bit for each number of the native table, and behind them for each of
+/// the 32-bit table.
+#[unsafe(no_mangle)]
+static TRACE_NEVER: Global<[u32; NEVER_WORDS]> = Global::new([0; NEVER_WORDS]);
+
+/// Words of two tables.
+const NEVER_WORDS: usize = 2 * NATIVE_CALLS as usize / 32;
+
 /// Calls whose return value is that of the call which a signal interrupted.
 #[unsafe(no_mangle)]
 static SIGRETURNS: Global<[u32; 4]> = Global::new([ABSENT; 4]);
-
-#[btf_map]
-static RUNNING: TaskStorage<TaskCall> = TaskStorage::new();
 
 #[btf_map]
 static CALLS: PerCpuHashMap<CallKey, Calls, MAX_CALLS> = PerCpuHashMap::new();
@@ -80,6 +94,10 @@ static HOT_PLACES: Array<HotRow, HOT_ROWS> = Array::new();
 static HOT: PerCpuArray<Calls, MAX_HOT> = PerCpuArray::new();
 
 static NO_CALLS: Calls = Calls::EMPTY;
+
+/// `ERESTARTSYS` to `ERESTART_RESTARTBLOCK` of the kernel's `include/linux/errno.h`, which no program
+/// ever sees.
+const RESTARTS: RangeInclusive<u32> = 512..=516;
 
 /// `TP_PROTO(struct pt_regs *regs, long id)`, since 4.17 for raw tracepoints. Runs in the task
 /// that makes the call, with preemption off.
@@ -132,7 +150,8 @@ fn enter_without_state(syscall: u16) {
 fn sys_exit(ctx: RawTracePointContext) -> i32 {
     let result: i64 = ctx.arg(1);
     let task = Task::current();
-    let Some(running) = RUNNING.get(task).filter(|running| running.start_ns != 0) else {
+    let running = RUNNING.get(task);
+    let Some(running) = running.filter(|running| running.start_ns > BEGAN_NS.load()) else {
         exit_without_enter(&ctx, task, result);
         return 0;
     };
@@ -148,10 +167,72 @@ fn sys_exit(ctx: RawTracePointContext) -> i32 {
     if let Some(calls) = calls_of(key) {
         // SAFETY: the helper has no preconditions.
         let now_ns = unsafe { bpf_ktime_get_ns() };
-        calls.timed.observe(now_ns.wrapping_sub(start_ns));
+        let duration_ns = now_ns.wrapping_sub(start_ns);
+        calls.timed.observe(duration_ns);
+        if trace::is_long::<SYSTEM_CALL>(duration_ns) || is_failure(result) {
+            became_candidate(key, start_ns, now_ns, result);
+        }
     }
     count_error(key, result);
     0
+}
+
+/// Whether a call failed in a way that makes it a candidate.
+#[inline(always)]
+fn is_failure(result: i64) -> bool {
+    errno_of(result).is_some_and(trace::is_failure::<SYSTEM_CALL>)
+}
+
+/// A call that may be a span. None is while others do not know of the family's calls: what happened
+/// within it could not be told to have done so.
+#[inline(never)]
+fn became_candidate(key: CallKey, start_ns: u64, end_ns: u64, result: i64) {
+    let column = u32::from(key.syscall & (NATIVE_CALLS - 1));
+    let table = u32::from(key.syscall >> 15) * u32::from(NATIVE_CALLS);
+    let is_known = key.syscall != INVALID;
+    if !trace::is_current(start_ns) {
+        return;
+    }
+    let is_never = trace::has_bit::<{ NEVER_WORDS as u64 - 1 }, NEVER_WORDS>;
+    if is_known && is_never(&TRACE_NEVER, table + column) {
+        return;
+    }
+    // What a signal's handler returns is the interrupted call's, and no error of its own. A call that
+    // was interrupted goes on, or its handler has its program see another error.
+    let errno = errno_of(result)
+        .filter(|errno| !RESTARTS.contains(errno) && !is_one_of(&SIGRETURNS, key.syscall));
+    let mut event = Event {
+        start_ns,
+        end_ns,
+        window_start_ns: 0,
+        chain: 0,
+        code: 0,
+        flags: 0,
+        is_failure: false,
+    };
+    if let Some(errno) = errno {
+        event.code = errno.cast_signed();
+        event.flags = flags::FAILED;
+        event.is_failure = trace::is_failure::<SYSTEM_CALL>(errno);
+    }
+    if !is_known {
+        event.flags |= flags::UNKNOWN_CALL;
+    } else if key.syscall & COMPAT != 0 {
+        event.flags |= flags::COMPAT;
+    }
+    if !trace::may_be_chosen::<SYSTEM_CALL>(key.agent.into(), current_pid(), &event) {
+        return;
+    }
+    let origin = trace::origin(key.agent, start_ns);
+    event.chain = origin.chain(start_ns);
+    if trace::chosen::<SYSTEM_CALL>(&origin, &mut event) {
+        let detail = SystemCallDetail {
+            result,
+            syscall: key.syscall.into(),
+            reserved: 0,
+        };
+        trace::tell::<SYSTEM_CALL, _>(&origin, &event, &detail);
+    }
 }
 
 /// A return without an entry: of a call that was running when counting began, of one that a
@@ -243,14 +324,20 @@ fn hot_calls_of(key: CallKey) -> Option<*mut Calls> {
 /// Results from -4095 to -1 are errors, as in the kernel's `IS_ERR_VALUE`.
 #[inline(always)]
 #[allow(clippy::cast_possible_truncation, reason = "at most 4095")]
+fn errno_of(result: i64) -> Option<u32> {
+    let is_error = (-4095..0).contains(&result);
+    is_error.then(|| result.unsigned_abs() as u32)
+}
+
+#[inline(always)]
 fn count_error(call: CallKey, result: i64) {
-    if !(-4095..0).contains(&result) || is_one_of(&SIGRETURNS, call.syscall) {
+    let Some(errno) = errno_of(result) else {
+        return;
+    };
+    if is_one_of(&SIGRETURNS, call.syscall) {
         return;
     }
-    let key = ErrorKey {
-        call,
-        errno: result.unsigned_abs() as u32,
-    };
+    let key = ErrorKey { call, errno };
     if let Some(count) = ERRORS.get_ptr_mut(key) {
         // SAFETY: as in `calls_of`.
         unsafe { *count += 1 };

@@ -19,7 +19,7 @@ const MODULES: [(&str, &str, &str); 2] = [
 ];
 
 /// The package in the first folder depends on none whose name begins so.
-const PACKAGES: [(&str, &str, &str); 5] = [
+const PACKAGES: [(&str, &str, &str); 7] = [
     (
         "monitoring-common",
         "monitoring",
@@ -34,6 +34,16 @@ const PACKAGES: [(&str, &str, &str); 5] = [
         "monitoring",
         "nvml-sim",
         "what stands in for hardware is for tests",
+    ),
+    (
+        "monitoring-profile",
+        "aya",
+        "profiles are data: the agent takes them from the kernel",
+    ),
+    (
+        "monitoring-profile",
+        "monitoring",
+        "profiles are data, which tools read without the rest",
     ),
     (
         "monitoring-agent",

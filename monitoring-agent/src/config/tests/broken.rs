@@ -166,7 +166,7 @@ const VARIABLES: &[Case] = &[
     ("MONITORING_CONFIGS", "/x", "not a setting", "did you mean MONITORING_CONFIG?"),
 ];
 
-fn expect(error: &ConfigError, wants: &[&str]) -> String {
+pub(super) fn expect(error: &ConfigError, wants: &[&str]) -> String {
     let message = error.to_string();
     for want in wants {
         assert!(message.contains(want), "{message:?} lacks {want:?}");

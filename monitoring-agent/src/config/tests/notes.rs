@@ -22,30 +22,12 @@ fn what_may_not_be_meant_is_noted() {
         &[],
         &[],
     );
-    let unused = "not used by this version: ";
-    check(
-        jaeger,
-        &[],
-        &[
-            "OTLP endpoint http://j:4318",
-            &format!("{unused}jaeger_endpoint"),
-        ],
-    );
-    check(
-        both,
-        &[],
-        &[
-            "otlp_endpoint, http://o:4318, wins",
-            &format!("{unused}otlp_endpoint, jaeger_endpoint"),
-        ],
-    );
+    check(jaeger, &[], &["OTLP endpoint http://j:4318"]);
+    check(both, &[], &["otlp_endpoint, http://o:4318, wins"]);
     check(
         jaeger,
         &[("MONITORING_OTLP_ENDPOINT", "http://localhost:4318")],
-        &[
-            "otlp_endpoint, http://localhost:4318, wins",
-            &format!("{unused}jaeger_endpoint"),
-        ],
+        &["otlp_endpoint, http://localhost:4318, wins"],
     );
     check("", &[("HOME", "/"), ("MONITORINGX", "1")], &[]);
     let comm = |glob: &str| format!("[[agents]]\nname = 'a'\ncomm = '{glob}'");
@@ -65,17 +47,6 @@ fn what_may_not_be_meant_is_noted() {
         &[],
         &["use \"c0ffee*\""],
     );
-}
-
-#[test]
-fn what_has_no_effect_is_noted_at_once() {
-    let file = "[monitoring]\nprofiling_enabled = false\nprofile_sample_rate = 0.2\n\
-                tracing_enabled = false\ntrace_sample_rate = 1\notlp_endpoint = 'http://o:1'\n\
-                gpu_monitoring_enabled = false\ngpu_poll_interval = '1s'\n\
-                metrics_retention_days = 7\nnode = 'a'";
-    let want = "set, but not used by this version: profiling_enabled, profile_sample_rate, \
-                tracing_enabled, trace_sample_rate, otlp_endpoint, metrics_retention_days";
-    assert_eq!(load_file(file).unwrap().notes, [want]);
 }
 
 /// What stands in the environment of every container beside a service named monitoring, or

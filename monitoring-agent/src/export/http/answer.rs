@@ -1,151 +1,152 @@
 //! What a request is answered: paths, methods, status codes, headers.
 //!
 //! Answers are ready at once: they are made of bytes that exist or of the newest snapshot, and
-//! never wait for a source.
+//! never wait for a source. Only those of `profiles` take time, which others do not notice.
 
-use std::{
-    convert::Infallible,
-    pin::Pin,
-    sync::{Arc, atomic::Ordering::Relaxed},
-    task::{Context, Poll},
-};
+use std::sync::Arc;
 
 use bytes::Bytes;
-use hyper::{
-    HeaderMap, Method, Request, Response, StatusCode,
-    body::{Body, Frame, Incoming, SizeHint},
-    header::{self, HeaderName, HeaderValue},
+use hyper::{HeaderMap, Request, Response, StatusCode, body::Incoming, header::HeaderValue};
+pub(super) use monitoring::server::answer::{HTML, PLAIN, Pieces, page, text};
+use monitoring::server::{
+    Limits, Site,
+    answer::{Scrape, finish, html, is_read, not_allowed},
+    connection::Activity,
+    negotiate::Kind,
+    readers::Readers,
 };
-use tokio::time::Instant;
+use tokio::net::TcpStream;
 
-use super::{HttpOptions, HttpStats, connection::Activity, landing, readers::Readers};
+use super::{
+    HttpOptions, HttpStats, landing,
+    profiles::{self, INDEX_PATH, Peer},
+};
 use crate::{
-    export::{
-        negotiate::{TextFormat, scrape_timeout, wants_gzip},
-        render::{Form, Renders},
-    },
+    export::render::{Form, Renders},
     snapshot::Latest,
 };
 
-const SCRAPE_TIMEOUT: HeaderName = HeaderName::from_static("x-prometheus-scrape-timeout-seconds");
-const PLAIN: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
-const HTML: HeaderValue = HeaderValue::from_static("text/html; charset=utf-8");
+
+/// What metrics can be had in beside version 0.0.4 of the text format.
+const OFFERED: &[Kind] = &[Kind::Text1_0_0, Kind::OpenMetrics1_0_0, Kind::Protobuf];
 
 /// Where JSON is served.
 pub(super) const JSON_PATH: &str = "/metrics.json";
 
 /// What is served, to all connections.
-pub(super) struct Site {
-    pub(super) options: HttpOptions,
-    pub(super) stats: Arc<HttpStats>,
+pub(super) struct Agent {
+    options: HttpOptions,
+    limits: Limits,
+    stats: Arc<HttpStats>,
     renders: Renders,
     readers: Readers,
     landing: Bytes,
     not_found: Bytes,
 }
 
-impl Site {
+impl Site for Agent {
+    type Peer = Peer;
+
+    fn peer(stream: &TcpStream) -> Peer {
+        Peer::of(stream)
+    }
+
+    fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    fn stats(&self) -> &HttpStats {
+        &self.stats
+    }
+
+    /// The body of an answer is small, or shared with other answers.
+    async fn answer(
+        &self,
+        request: &Request<Incoming>,
+        activity: &Arc<Activity>,
+        peer: Peer,
+    ) -> Response<Pieces> {
+        let mut response = match profiles::at(request.uri().path()) {
+            // On the heap, because few connections ask for it.
+            Some(at) if is_read(request) => {
+                Box::pin(self.profile(at, request, activity, peer)).await
+            }
+            Some(_) => not_allowed(),
+            None => self.route(request, activity),
+        };
+        finish(&mut response, request, &self.stats);
+        response
+    }
+}
+
+impl Agent {
     pub(super) fn new(options: HttpOptions, latest: Latest, stats: Arc<HttpStats>) -> Self {
         let path = &options.metrics_path;
         let not_found = format!(
-            "404: there is no such path. There are: / {path} {JSON_PATH} /healthz /readyz\n"
+            "404: there is no such path. There are: / {path} {JSON_PATH} /healthz /readyz \
+             {INDEX_PATH}\n"
         );
         Self {
             landing: landing::page(path).into(),
             not_found: not_found.into(),
-            renders: Renders::new(latest),
+            renders: Renders::new(latest, Arc::clone(&options.exemplars)),
             readers: Readers::default(),
+            limits: options.limits(),
             options,
             stats,
         }
     }
 
-    /// The whole answer. Its body is small, or shared with other answers.
-    pub(super) fn answer(
-        &self,
-        request: &Request<Incoming>,
-        activity: &Arc<Activity>,
-    ) -> Response<Pieces> {
-        let mut response = self.route(request, activity);
-        let headers = response.headers_mut();
-        headers.insert(
-            header::X_CONTENT_TYPE_OPTIONS,
-            HeaderValue::from_static("nosniff"),
-        );
-        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        if !request.body().is_end_stream() {
-            // No request has a meaningful body, and none is read to find the next request.
-            headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
-        }
-        self.stats.count_answer(response.status());
-        response
-    }
-
     fn route(&self, request: &Request<Incoming>, activity: &Arc<Activity>) -> Response<Pieces> {
         let answer: &dyn Fn() -> Response<Pieces> = match request.uri().path() {
             path if path == self.options.metrics_path => {
-                &|| self.scrape(Form::Text, request.headers(), activity)
+                &|| self.scrape(None, request.headers(), activity)
             }
-            JSON_PATH => &|| self.scrape(Form::Json, request.headers(), activity),
+            JSON_PATH => &|| self.scrape(Some(Form::Json), request.headers(), activity),
             "/healthz" => &|| text(StatusCode::OK, "ok\n"),
             "/readyz" => &|| self.ready(),
-            "/" => &|| self.landing(),
+            "/" => &|| html(self.landing.clone()),
             _ => return text(StatusCode::NOT_FOUND, self.not_found.clone()),
         };
-        if matches!(*request.method(), Method::GET | Method::HEAD) {
+        if is_read(request) {
             return answer();
         }
-        let mut response = text(
-            StatusCode::METHOD_NOT_ALLOWED,
-            "405: only GET and HEAD are answered here\n",
-        );
-        response
-            .headers_mut()
-            .insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
-        response
+        not_allowed()
     }
 
+    fn profile(
+        &self,
+        at: profiles::At,
+        request: &Request<Incoming>,
+        activity: &Arc<Activity>,
+        peer: Peer,
+    ) -> impl Future<Output = Response<Pieces>> + use<> {
+        let profiles = Arc::clone(&self.options.profiles.borrow());
+        let asked = profiles::Asked {
+            at,
+            method: request.method().clone(),
+            uri: request.uri().clone(),
+            headers: request.headers().clone(),
+            peer,
+        };
+        profiles::answer(profiles, asked, Arc::clone(activity))
+    }
+
+    /// The metrics in this form, or in the one that the client likes best.
     fn scrape(
         &self,
-        form: Form,
+        form: Option<Form>,
         headers: &HeaderMap,
         activity: &Arc<Activity>,
     ) -> Response<Pieces> {
-        let values = |name| headers.get_all(name).into_iter().map(HeaderValue::as_bytes);
-        let gzip = wants_gzip(values(header::ACCEPT_ENCODING));
-        let content_type = match form {
-            Form::Json => JSON,
-            Form::Text => TextFormat::negotiate(values(header::ACCEPT))
-                .content_type()
-                .try_into()
-                .expect("a content type is made of visible ASCII"),
+        let scrape = Scrape::asked(headers, activity, OFFERED);
+        let (form, content_type) = match form {
+            Some(form) => (form, JSON),
+            None => (form_of(scrape.format.kind), scrape.content_type()),
         };
-        let timeout = headers
-            .get(SCRAPE_TIMEOUT)
-            .and_then(|v| scrape_timeout(v.as_bytes()));
-        let deadline = timeout.and_then(|timeout| activity.request_began().checked_add(timeout));
-
-        let [shared, tail] = self.renders.scrape(form, gzip);
-        if let Some(deadline) = deadline {
-            // From here on the deadline bounds the writing, see `Activity`.
-            activity.answer_by(deadline);
-            if deadline <= Instant::now() {
-                return too_late();
-            }
-        }
-        let (shared, cut_off) = self.readers.lend(shared, activity);
-        self.stats.evicted_connections.fetch_add(cut_off, Relaxed);
-        let mut response = page(StatusCode::OK, content_type, Pieces::from([shared, tail]));
-        let headers = response.headers_mut();
-        headers.insert(
-            header::VARY,
-            HeaderValue::from_static("Accept, Accept-Encoding"),
-        );
-        if gzip {
-            headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-        }
-        response
+        let pieces = self.renders.scrape(form, scrape.gzip);
+        scrape.answer(content_type, pieces, activity, &self.readers, &self.stats)
     }
 
     fn ready(&self) -> Response<Pieces> {
@@ -157,75 +158,12 @@ impl Site {
             "not ready: no source has delivered its first numbers yet\n",
         )
     }
-
-    fn landing(&self) -> Response<Pieces> {
-        let mut response = page(StatusCode::OK, HTML, Pieces::from(self.landing.clone()));
-        response.headers_mut().insert(
-            header::CONTENT_SECURITY_POLICY,
-            HeaderValue::from_static("default-src 'none'; style-src 'unsafe-inline'"),
-        );
-        response
-    }
 }
 
-fn too_late() -> Response<Pieces> {
-    text(
-        StatusCode::SERVICE_UNAVAILABLE,
-        "503: the time in X-Prometheus-Scrape-Timeout-Seconds had passed before the answer was \
-         ready. Either it is too short, or this node is overloaded.\n",
-    )
-}
-
-fn text(status: StatusCode, body: impl Into<Bytes>) -> Response<Pieces> {
-    page(status, PLAIN, Pieces::from(body.into()))
-}
-
-fn page(status: StatusCode, content_type: HeaderValue, body: Pieces) -> Response<Pieces> {
-    let mut response = Response::new(body);
-    *response.status_mut() = status;
-    response
-        .headers_mut()
-        .insert(header::CONTENT_TYPE, content_type);
-    response
-}
-
-/// A body of up to two pieces, of known length, which copies neither.
-#[derive(Debug)]
-pub(super) struct Pieces([Bytes; 2]);
-
-impl From<[Bytes; 2]> for Pieces {
-    fn from(pieces: [Bytes; 2]) -> Self {
-        Self(pieces)
-    }
-}
-
-impl From<Bytes> for Pieces {
-    fn from(piece: Bytes) -> Self {
-        Self([piece, Bytes::new()])
-    }
-}
-
-impl Body for Pieces {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        let piece = self
-            .0
-            .iter_mut()
-            .find(|piece| !piece.is_empty())
-            .map(std::mem::take);
-        Poll::Ready(piece.map(|piece| Ok(Frame::data(piece))))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.0.iter().all(Bytes::is_empty)
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.0.iter().map(|piece| piece.len() as u64).sum())
+fn form_of(kind: Kind) -> Form {
+    match kind {
+        Kind::Text0_0_4 | Kind::Text1_0_0 => Form::Text,
+        Kind::OpenMetrics1_0_0 => Form::OpenMetrics,
+        Kind::Protobuf => Form::Protobuf,
     }
 }

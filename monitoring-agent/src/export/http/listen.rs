@@ -3,14 +3,8 @@
 use std::{io, net::SocketAddr};
 
 use anyhow::Context as _;
-use tokio::net::{TcpListener, TcpSocket};
-
-/// Connections that the kernel holds for the agent to accept.
-const BACKLOG: u32 = 1024;
-
-/// What the kernel buffers of an answer (it doubles the number). Without a bound, clients that do
-/// not read could hold megabytes of kernel memory each. A compressed scrape fits.
-const SEND_BUFFER_BYTES: u32 = 64 * 1024;
+use monitoring::server::listen::{self, Setting};
+use tokio::net::TcpListener;
 
 /// Listens at `addr`.
 ///
@@ -22,7 +16,7 @@ const SEND_BUFFER_BYTES: u32 = 64 * 1024;
     reason = "a listener can only be made on a runtime"
 )]
 pub async fn bind(addr: SocketAddr) -> anyhow::Result<TcpListener> {
-    listen(addr)
+    listen::listen(addr)
         .with_context(|| format!("listen at {addr}"))
         .map_err(|error| {
             let kind = error.downcast_ref::<io::Error>().map(io::Error::kind);
@@ -33,36 +27,12 @@ pub async fn bind(addr: SocketAddr) -> anyhow::Result<TcpListener> {
         })
 }
 
-fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
-    let socket = if addr.is_ipv4() {
-        TcpSocket::new_v4()
-    } else {
-        TcpSocket::new_v6()
-    }?;
-    // A restarted agent takes its port back although old connections still linger in TIME_WAIT.
-    socket.set_reuseaddr(true)?;
-    socket.set_send_buffer_size(SEND_BUFFER_BYTES)?;
-    socket.bind(addr)?;
-    socket.listen(BACKLOG)
-}
-
 fn cure(kind: io::ErrorKind, addr: SocketAddr) -> Option<String> {
-    let (address, port) = (addr.ip(), addr.port());
-    match kind {
-        io::ErrorKind::AddrInUse => Some(format!(
-            "monitoring.metrics_port = {port}: another process listens on this port of {address}. \
-             `ss -ltnp 'sport = :{port}'` shows which; stop it, or choose another port"
-        )),
-        io::ErrorKind::PermissionDenied => Some(format!(
-            "monitoring.metrics_port = {port}: this user may not listen on this port. Choose one \
-             above 1023, or give the agent CAP_NET_BIND_SERVICE"
-        )),
-        io::ErrorKind::AddrNotAvailable => Some(format!(
-            "monitoring.bind_address = \"{address}\": no interface of this machine has this \
-             address. `ip address` lists them; 0.0.0.0 or :: means all"
-        )),
-        _ => None,
-    }
+    let (setting, cure) = listen::cure(kind, addr)?;
+    Some(match setting {
+        Setting::Port => format!("monitoring.metrics_port = {}: {cure}", addr.port()),
+        Setting::Address => format!("monitoring.bind_address = \"{}\": {cure}", addr.ip()),
+    })
 }
 
 #[cfg(test)]

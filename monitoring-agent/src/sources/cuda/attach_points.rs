@@ -1,9 +1,10 @@
 //! Where in a library or program the functions are that are counted.
 //!
-//! Owns the decision which symbols are such places; how a file's tables are read is [`tables`]'
+//! Owns the decision which symbols are such places; how a file's tables are read is [`executed`]'s
 //! business. Knows neither processes nor probes.
+//!
+//! [`executed`]: crate::executed
 
-mod tables;
 #[cfg(test)]
 mod tests;
 
@@ -17,7 +18,10 @@ use anyhow::Context as _;
 use monitoring_common::cuda::Hook;
 
 use super::functions::{api_of, hook_of};
-use tables::{Elf, Fault};
+use crate::executed::{
+    elf::{Elf, Fault},
+    files,
+};
 
 /// A place for a probe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +43,20 @@ pub struct Content {
     pub symbols: bool,
 }
 
+impl files::Content for Content {
+    type Point = AttachPoint;
+
+    const NOTHING: &'static str = "none of CUDA's functions are in it";
+
+    fn read(file: &File) -> Result<Self, Fault> {
+        content(file)
+    }
+
+    fn points(&self) -> &[AttachPoint] {
+        &self.points
+    }
+}
+
 /// Most places in one file: every function in each of its versions is a quarter of it.
 const MAX_POINTS: usize = 4_096;
 
@@ -56,7 +74,7 @@ pub fn attach_points(file: &File, path: &Path) -> anyhow::Result<Vec<AttachPoint
 }
 
 /// All that is of interest about an ELF file; see [`attach_points`].
-pub(super) fn content(file: &File) -> Result<Content, Fault> {
+fn content(file: &File) -> Result<Content, Fault> {
     let mut elf = Elf::open(file)?;
     let mut content = Content::default();
     let mut points = BTreeMap::new();

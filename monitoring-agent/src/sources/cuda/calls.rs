@@ -1,9 +1,11 @@
 //! Calls and errors, as the kernel programs have counted them, as metrics.
 
+use std::collections::BTreeMap;
+
 use aya::maps::MapData;
 use monitoring_common::{
     agents::MAX_AGENTS,
-    cuda::{CallKey, Calls, ErrorKey},
+    cuda::{CallKey, Calls, Entered, ErrorKey},
     histogram::Histogram,
 };
 use prometheus::proto::MetricFamily;
@@ -15,7 +17,7 @@ use super::{
 use crate::{
     families::Family as Metrics,
     loader::Loaded,
-    per_cpu::{PerCpuReader, remove},
+    per_cpu::{PerCpuElements, PerCpuReader, remove},
 };
 
 const DURATION_HELP: &str = "Calls into CUDA's libraries, from entry to return. For asynchronous \
@@ -31,8 +33,10 @@ const CALLS_HELP: &str = "Calls into CUDA's libraries: those that cuda_call_dura
 /// The maps of calls.
 pub(super) struct CallMaps {
     calls: MapData,
+    entered: MapData,
     errors: MapData,
     call_reader: PerCpuReader<CallKey, Calls>,
+    entered_reader: PerCpuElements<Entered>,
     error_reader: PerCpuReader<ErrorKey, u64>,
     /// By number.
     names: Vec<&'static str>,
@@ -53,8 +57,10 @@ impl CallMaps {
     pub(super) fn new(loaded: &mut Loaded) -> anyhow::Result<Self> {
         Ok(Self {
             calls: loaded.take_map("CALLS")?,
+            entered: loaded.take_map("ENTERED")?,
             errors: loaded.take_map("ERRORS")?,
             call_reader: PerCpuReader::new()?,
+            entered_reader: PerCpuElements::new()?,
             error_reader: PerCpuReader::new()?,
             names: names(),
             leaves: leaves(),
@@ -64,6 +70,11 @@ impl CallMaps {
     /// The maps, with the number of entries of each.
     pub(super) fn maps(&self) -> [(&'static str, &MapData); 2] {
         [("CALLS", &self.calls), ("ERRORS", &self.errors)]
+    }
+
+    /// The map of what is counted at entry alone, which has no entries that come and go.
+    pub(super) fn entered_map(&self) -> (&'static str, &MapData) {
+        ("ENTERED", &self.entered)
     }
 
     /// Sum and number of the durations of a call, over all agents.
@@ -86,29 +97,47 @@ impl CallMaps {
         keys.iter().try_for_each(|key| remove(self.calls.fd(), key))
     }
 
-    /// Calls, durations and errors.
-    pub(super) fn collect(&mut self, agents: &[String]) -> anyhow::Result<Collected> {
-        let mut calls = Vec::new();
+    /// Calls by agent and number, and how many entries the map of calls has. `untimed` has a bit for
+    /// each agent of which calls were ever counted at entry alone.
+    fn read(&mut self, untimed: u64) -> anyhow::Result<(BTreeMap<CallKey, Calls>, u64)> {
+        let mut calls = BTreeMap::new();
         self.call_reader.for_each(self.calls.fd(), |key, per_cpu| {
-            let mut timed = Histogram::EMPTY;
-            let mut untimed = 0;
+            let mut sum = Calls::EMPTY;
             for each in per_cpu {
-                timed.merge(&each.timed);
-                untimed += each.untimed;
+                sum.timed.merge(&each.timed);
+                sum.untimed += each.untimed;
             }
-            calls.push((key, timed, untimed));
+            calls.insert(key, sum);
         })?;
+        let entries = calls.len() as u64;
+        let rows = self.entered.info()?.max_entries();
+        for agent in (0..rows).filter(|agent| untimed >> agent & 1 != 0) {
+            let per_cpu = self.entered_reader.read(&self.entered, agent)?;
+            for (call, _) in self.leaves.iter().enumerate().filter(|(_, leaf)| **leaf) {
+                let entered: u64 = per_cpu.iter().map(|each| each.calls[call]).sum();
+                if entered > 0 {
+                    let (call, agent) = (u16::try_from(call)?, u16::try_from(agent)?);
+                    let sum = calls.entry(CallKey { call, agent });
+                    sum.or_insert(Calls::EMPTY).untimed += entered;
+                }
+            }
+        }
+        Ok((calls, entries))
+    }
+
+    /// Calls, durations and errors. `untimed` as of [`CallMaps::read`].
+    pub(super) fn collect(&mut self, agents: &[String], untimed: u64) -> anyhow::Result<Collected> {
+        let (calls, entries) = self.read(untimed)?;
         let mut errors = Vec::new();
         let reader = &mut self.error_reader;
         reader.for_each(self.errors.fd(), |key, per_cpu| {
             errors.push((key, per_cpu.iter().sum::<u64>()));
         })?;
-        calls.sort_unstable_by_key(|(key, ..)| *key);
         errors.sort_unstable_by_key(|(key, _)| (key.call, key.code));
         let mut durations = Metrics::histogram("cuda_call_duration_seconds", DURATION_HELP);
         let mut all = Metrics::counter("cuda_calls_total", CALLS_HELP);
         let mut activities = [Activity::default(); MAX_AGENTS];
-        for (key, timed, untimed) in &calls {
+        for (key, Calls { timed, untimed }) in &calls {
             let count = timed.count();
             if let Some(activity) = activities.get_mut(usize::from(key.agent)) {
                 let leaf = self.leaves.get(usize::from(key.call));
@@ -138,7 +167,7 @@ impl CallMaps {
         }
         Ok(Collected {
             families: [all, durations, failed].map(Metrics::build),
-            entries: [calls.len() as u64, errors.len() as u64],
+            entries: [entries, errors.len() as u64],
             activities,
         })
     }

@@ -3,7 +3,7 @@
 //! Owns the walk over all processes' mappings, and what is remembered from one to the next. Knows
 //! nothing of probes: the caller attaches what is found, and says how that went.
 //!
-//! [`Events`] tell of files as they are mapped, and name processes for [`Discovery::look_at`]. A look
+//! [`News`] tell of files as they are mapped, and name processes for [`Discovery::look_at`]. A look
 //! at all processes is for those that were there before, and for what nothing tells of: children,
 //! which have what their parents had. A library that is probed already is seen from its first call in
 //! every new process; what a process did with one before that is in [`Discovery::fate`].
@@ -12,44 +12,38 @@
 //! opens nothing but regular files, and waits for no file system without end.
 
 mod coverage;
-mod events;
 mod fate;
-mod files;
-mod mappings;
 mod names;
-mod opening;
-mod process;
+mod news;
 #[cfg(test)]
 mod tests;
 mod uses;
 
 use std::{
     collections::{HashMap, HashSet},
-    fs::File,
     hash::{BuildHasher as _, RandomState},
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
-use self::{
-    files::Files,
-    mappings::{Mapping, Mappings},
-    names::Library,
-    process::Signature,
-    uses::Uses,
+use self::{names::Library, uses::Uses};
+use super::attach_points::{AttachPoint, Content};
+use crate::{
+    executed::{
+        Events, FileKey, MappedFile,
+        files::{Files, NOT_YET},
+        mappings::{self, Mappings},
+        opening,
+        signature::{self, Signature},
+    },
+    printable::printable,
+    process_maps::Mapping,
 };
-use super::attach_points::AttachPoint;
-use crate::printable::printable;
 
 pub use coverage::Coverage;
-pub use events::{Events, MappedFile, News};
 pub use fate::Fate;
 pub use names::Names;
-pub use opening::FileKey;
-
-/// A file that no process has mapped for that long is gone. Probing is costly, so that a library
-/// is not let go between one short process and the next.
-pub const GRACE: Duration = Duration::from_secs(30);
+pub use news::News;
 
 /// A look ends after that time; the next one goes on with the processes that are left.
 const LOOK_TIME: Duration = Duration::from_secs(1);
@@ -63,15 +57,12 @@ const PATH_CHARACTERS: usize = 200;
 /// Messages that are remembered to have been given, so that each is given once.
 const MAX_TOLD: usize = 512;
 
-/// Why a file's calls are not seen that was found a moment ago.
-const NOT_YET: &str = "not probed yet";
-
 /// Finds out, look by look.
 #[derive(Debug)]
 pub struct Discovery {
     proc_root: PathBuf,
     names: Names,
-    files: Files,
+    files: Files<Content>,
     processes: HashMap<u32, Process>,
     looks: u64,
     /// Where the last look ended that was not finished.
@@ -95,17 +86,7 @@ pub struct Look {
 }
 
 /// A file to be probed.
-#[derive(Debug)]
-pub struct Found {
-    /// What it is known by.
-    pub key: FileKey,
-    /// The file, open to be read.
-    pub file: File,
-    /// For messages: harmless text, and maybe only true within a container.
-    pub path: String,
-    /// Where the probes go; never empty.
-    pub points: Vec<AttachPoint>,
-}
+pub type Found = crate::executed::Found<AttachPoint>;
 
 #[derive(Debug)]
 struct Process {
@@ -149,16 +130,18 @@ impl Discovery {
     /// Looks at some processes only, of which it is known that they have changed. Those that are
     /// [left](Look::left) are the last.
     pub fn look_at(&mut self, pids: &[u32]) -> Look {
-        let mut look = Look::default();
         let now = Instant::now();
-        self.files.refresh(now, &mut look);
+        let mut look = Look {
+            gone: self.files.refresh(now),
+            ..Look::default()
+        };
         self.visit_all(pids, true, &mut look);
         self.settle(now, false, &mut look);
         look
     }
 
     fn look_now(&mut self, now: Instant) -> Look {
-        let mut pids = process::all(&self.proc_root);
+        let mut pids = signature::all(&self.proc_root);
         pids.sort_unstable();
         let alive: HashSet<u32> = pids.iter().copied().collect();
         self.processes.retain(|pid, _| alive.contains(pid));
@@ -166,8 +149,10 @@ impl Discovery {
         // Whoever was left out last time is first.
         let first = pids.partition_point(|pid| *pid < self.left_at);
         pids.rotate_left(first);
-        let mut look = Look::default();
-        self.files.refresh(now, &mut look);
+        let mut look = Look {
+            gone: self.files.refresh(now),
+            ..Look::default()
+        };
         self.visit_all(&pids, false, &mut look);
         self.left_at = pids[pids.len() - look.left..].first().map_or(0, |pid| *pid);
         self.settle(now, look.left == 0, &mut look);
@@ -189,7 +174,9 @@ impl Discovery {
         let processes = self.processes.values();
         let uses = processes.filter_map(|process| process.uses.as_ref());
         let mapped = uses.flat_map(|uses| &uses.mapped);
-        self.files.settle(now, mapped, all, look);
+        let changes = self.files.settle(now, mapped, all);
+        look.gone.extend(changes.gone);
+        look.found = changes.found;
         self.tell(look);
     }
 
@@ -319,9 +306,9 @@ impl Discovery {
                         &mut uses.driver
                     };
                     list.push(key);
-                    uses.mapped.push((mapping.file(), key));
+                    uses.mapped.push((MappedFile::of(mapping), key));
                 }
-                Err(reason) => uses.fail(&shown(mapping), &reason),
+                Err(reason) => uses.fail(&shown(mapping), &reason.to_string()),
             }
         }
         if !named {
@@ -340,12 +327,12 @@ impl Discovery {
     fn examine_others(&mut self, folder: &Path, mappings: &Mappings, uses: &mut Uses) {
         let program = opening::program(folder);
         for mapping in &mappings.files {
-            let is_program = program.as_ref() == Some(&mapping.path);
+            let is_program = program.as_deref() == Some(&*mapping.name);
             let (key, file) = match self.files.add(folder, mapping, shown(mapping)) {
                 Ok(added) => added,
                 Err(reason) => {
                     if is_program {
-                        uses.fail(&shown(mapping), &reason);
+                        uses.fail(&shown(mapping), &reason.to_string());
                     }
                     continue;
                 }
@@ -353,7 +340,7 @@ impl Discovery {
             if uses.probed().any(|each| each == key) {
                 continue;
             }
-            uses.mapped.push((mapping.file(), key));
+            uses.mapped.push((MappedFile::of(mapping), key));
             let content = self.files.content(key);
             if is_program {
                 uses.stripped = content.is_none_or(|content| !content.symbols);
@@ -361,7 +348,7 @@ impl Discovery {
             if content.is_some_and(|content| content.runtime) {
                 match self.files.probe(key, &file) {
                     Ok(()) => uses.containing.push(key),
-                    Err(reason) => uses.fail(&shown(mapping), &reason),
+                    Err(reason) => uses.fail(&shown(mapping), &reason.to_string()),
                 }
             }
         }
@@ -394,6 +381,6 @@ impl Process {
     }
 }
 
-fn shown(mapping: &Mapping) -> String {
-    printable(&mapping.path, PATH_CHARACTERS)
+fn shown(mapping: &Mapping<'_>) -> String {
+    printable(&mapping.name, PATH_CHARACTERS)
 }

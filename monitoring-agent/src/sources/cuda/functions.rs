@@ -72,6 +72,11 @@ pub(super) fn names() -> Vec<&'static str> {
     all().map(|(name, ..)| name).collect()
 }
 
+/// The name of a call, by [`Hook::call`].
+pub(super) fn name_of(number: u16) -> Option<&'static str> {
+    all().nth(number.into()).map(|(name, ..)| name)
+}
+
 /// The library that a function belongs to: the runtime's functions begin with `cuda`.
 pub(super) fn api_of(name: &str) -> &'static str {
     if name.trim_start_matches('_').starts_with("cuda") {

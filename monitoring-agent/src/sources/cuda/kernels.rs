@@ -4,12 +4,15 @@
 //! the process or its parent has registered, or from the files of the process. Knows nothing of
 //! probes and of metrics.
 
+mod elf;
 mod known;
 mod modules;
 mod name;
 mod record;
 mod registered;
 mod resolve;
+mod startups;
+mod stubs;
 mod symbols;
 mod totals;
 

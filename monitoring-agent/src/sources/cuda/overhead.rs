@@ -1,4 +1,4 @@
-//! What the probes cost those who are watched: measured at the start, taken off durations, told by
+//! What the probes cost those who are watched: measured when they are loaded, taken off durations, told by
 //! agent, and kept within a budget.
 //!
 //! Owns what the kernel programs are told of it. Knows neither files nor how programs are attached.
@@ -24,12 +24,12 @@ use crate::{families::Family as Metrics, loader::Loaded};
 pub(super) use calibration::Trap;
 
 const TRAP_HELP: &str = "What a probe adds to a call of an empty function, measured when the \
-                         agent started: by a call that is counted when it is entered, by the \
+                         kernel programs were loaded: by a call that is counted when it is entered, by the \
                          return of one that is timed, and by one within another, which does not \
                          count.";
 const RATIO_HELP: &str = "Share of one CPU that an agent's threads spent in probes of CUDA's \
                           functions between the last two collections: an estimate, calls times \
-                          what a probe cost when the agent started.";
+                          what a probe cost when the kernel programs were loaded.";
 const DROPPED_HELP: &str = "Whether an agent's launches, copies and plain calls of the driver are \
                             counted when they are entered, without durations and errors, because \
                             its probes had cost more than overhead_budget.";
@@ -53,6 +53,8 @@ pub(super) struct Overhead {
     repeated: Array<MapData, u32>,
     /// What `cost` holds.
     written: Cost,
+    /// Agents, bit by bit, that it has named since files are probed.
+    ever_untimed: u64,
     trap: Option<Trap>,
     budget: Budget,
     /// Whether each agent's returns can be dropped by themselves, or only everybody's.
@@ -77,6 +79,7 @@ impl Overhead {
             cost: Array::try_from(cost).context("map COST")?,
             repeated: Array::try_from(repeated).context("map REPEATED")?,
             written: Cost::default(),
+            ever_untimed: 0,
             trap: None,
             budget: Budget::new(limit),
             by_agent: ends.is_session(),
@@ -154,6 +157,11 @@ impl Overhead {
         Ok([traps, ratios, dropped].map(Metrics::build).into())
     }
 
+    /// Agents, bit by bit, of which calls may have been counted at entry alone.
+    pub(super) fn ever_untimed(&self) -> u64 {
+        self.ever_untimed
+    }
+
     /// Whether somebody has to see to it that returns are attached, or are not.
     pub(super) fn is_dropping(&self) -> bool {
         !self.by_agent && self.written.untimed_agents != 0
@@ -193,6 +201,7 @@ impl Overhead {
     }
 
     fn untimed(&mut self, agents: u64) -> anyhow::Result<()> {
+        self.ever_untimed |= agents;
         self.write(Cost {
             untimed_agents: agents,
             ..self.written

@@ -4,23 +4,19 @@
 //! wants to see the return. Before, one stands at each end, and the returns of calls whose result
 //! nobody needs are attached by themselves, so that they can be taken away.
 
-use std::{
-    collections::HashMap,
-    fs::File,
-    hash::Hash,
-    os::fd::{AsRawFd as _, OwnedFd},
-    path::{Path, PathBuf},
-    thread,
-};
+use std::{collections::HashMap, fs::File, hash::Hash, os::fd::OwnedFd, path::Path};
 
 use anyhow::Context as _;
 use monitoring_common::cuda::{Hook, kind::NAME_FUNCTION};
 
 use super::attach_points::AttachPoint;
-use crate::loader::{FunctionLinks, FunctionProbe, Loaded};
+use crate::{
+    loader::{FunctionLinks, FunctionProbe, Loaded, path_of, release},
+    source::StartError,
+};
 
 /// The program at the first instruction of a function, and the one at its return.
-pub(super) const PROGRAMS: [&str; 2] = ["cuda_enter", "cuda_return"];
+const PROGRAMS: [&str; 2] = ["cuda_enter", "cuda_return"];
 
 /// The program at both.
 const SESSION: &str = "cuda_session";
@@ -40,7 +36,7 @@ pub(super) enum Ends {
 }
 
 impl Ends {
-    fn new(loaded: &Loaded, object: &[u8]) -> anyhow::Result<Self> {
+    fn new(loaded: &mut Loaded, object: &[u8]) -> Result<Self, StartError> {
         if let Some(session) = loaded.session_probe(object, SESSION)? {
             return Ok(Self::Session(session));
         }
@@ -117,7 +113,7 @@ struct Attached {
 }
 
 impl<K: Eq + Hash> Probes<K> {
-    pub(super) fn new(loaded: &Loaded, object: &[u8]) -> anyhow::Result<Self> {
+    pub(super) fn new(loaded: &mut Loaded, object: &[u8]) -> Result<Self, StartError> {
         Ok(Self {
             ends: Ends::new(loaded, object)?,
             files: HashMap::new(),
@@ -202,17 +198,4 @@ impl<K: Eq + Hash> Probes<K> {
         }
         outcome
     }
-}
-
-/// Whatever its path means in whoever's mount namespace, and even if it has none any more.
-fn path_of(file: &File) -> PathBuf {
-    PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()))
-}
-
-/// Lets go of links on a thread of its own: before 6.6 the kernel takes 0.1 s for each function,
-/// one after the other whoever asks, and some tens of milliseconds for any link since.
-pub(super) fn release<T: Send + 'static>(links: T) {
-    let thread = thread::Builder::new().name("cuda-detach".into());
-    // Where there is no thread to be had, the links end here and now, with the closure.
-    let _ = thread.spawn(move || drop(links));
 }

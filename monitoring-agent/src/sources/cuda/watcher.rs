@@ -7,53 +7,46 @@
 //! out; no lock is held while it reads files.
 
 mod ends;
-mod pace;
+mod listener;
 mod requests;
 mod scout;
 
 use std::{
     collections::{BTreeMap, HashSet},
     io,
-    os::fd::{AsRawFd, FromRawFd as _, OwnedFd, RawFd},
+    os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd},
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread::{self, JoinHandle},
-    time::{Duration, Instant},
 };
 
-use anyhow::Context as _;
-use aya::maps::{Map, MapData, RingBuf};
+use anyhow::{Context as _, anyhow};
+use aya::maps::{MapData, RingBuf};
 use tracing::warn;
 
-use self::{pace::Pace, requests::Requests, scout::Scout};
+use self::{listener::Listener, requests::Requests, scout::Scout};
 use super::{
-    discovery::{Coverage, Events, FileKey, Names},
+    counting::Counting,
+    discovery::{Coverage, Names},
     functions::Chosen,
-    kernels::{Kernels, Registered},
-    overhead::Overhead,
+    kernels::Kernels,
+    loading::{Kernel, Loading, Parts},
     probes::Probes,
 };
-use crate::{clock, loader::Loaded};
-
-/// How often the kernel's rings are read. What a process calls between mapping a library that nobody
-/// has mapped before and then is not seen, so it is short; nobody is woken more often for it, however
-/// many programs start.
-const LISTEN_INTERVAL: Duration = Duration::from_millis(100);
-
-/// Most names that are taken in at a time: collections wait for as long.
-const MAX_NAMES: usize = 1_024;
-
-/// How often CPUs are looked for that were switched on or off.
-const CPU_INTERVAL: Duration = Duration::from_secs(1);
+use crate::{
+    executed::{Events, FileKey},
+    source::StartError,
+};
 
 /// What the threads and the collections share.
 pub(super) struct Shared {
-    pub(super) loaded: Mutex<Loaded>,
+    /// The kernel object, once it is loaded.
+    kernel: OnceLock<Kernel>,
+    /// What of it nobody has taken yet.
+    handed: Mutex<Handed>,
     pub(super) kernels: Arc<Mutex<Kernels>>,
-    /// What processes have registered.
-    registered: Arc<Registered>,
     /// Processes that use CUDA, and how much of it is seen.
     pub(super) coverage: Mutex<BTreeMap<u32, Coverage>>,
     /// The same processes: everything that they map is of interest.
@@ -65,7 +58,14 @@ pub(super) struct Shared {
     /// Whether probing any file was begun.
     probed: AtomicBool,
     missed: Missed,
-    pub(super) overhead: Mutex<Overhead>,
+}
+
+/// What is for one thread each; and why there is nothing.
+#[derive(Default)]
+struct Handed {
+    counting: Option<Counting>,
+    names: Option<RingBuf<MapData>>,
+    failure: Option<StartError>,
 }
 
 /// Processes whose calls were not seen.
@@ -77,21 +77,16 @@ struct Missed {
 }
 
 impl Shared {
-    pub(super) fn new(
-        loaded: Loaded,
-        kernels: Arc<Mutex<Kernels>>,
-        registered: Registered,
-        overhead: Overhead,
-    ) -> io::Result<Self> {
+    pub(super) fn new() -> io::Result<Self> {
         // SAFETY: the call has no preconditions; the descriptor it gives is nobody else's.
         let look = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) };
         if look < 0 {
             return Err(io::Error::last_os_error());
         }
         Ok(Self {
-            loaded: Mutex::new(loaded),
-            kernels,
-            registered: Arc::new(registered),
+            kernel: OnceLock::new(),
+            handed: Mutex::default(),
+            kernels: Arc::default(),
             coverage: Mutex::default(),
             followed: Mutex::default(),
             requests: Requests::default(),
@@ -100,8 +95,51 @@ impl Shared {
             stopped: AtomicBool::new(false),
             probed: AtomicBool::new(false),
             missed: Missed::default(),
-            overhead: Mutex::new(overhead),
         })
+    }
+
+    /// Makes the loaded object known to all; gives what is for who attaches it.
+    pub(super) fn take_in(&self, parts: Parts) -> Probes<FileKey> {
+        // Only ever loaded by one thread, and once.
+        let _ = self.kernel.set(parts.kernel);
+        *lock(&self.handed) = Handed {
+            counting: Some(parts.counting),
+            names: Some(parts.names),
+            failure: None,
+        };
+        // The listener takes the ring of names.
+        self.look();
+        parts.probes
+    }
+
+    /// Notes that it could not be loaded, and why.
+    fn failed(&self, why: StartError) {
+        lock(&self.handed).failure = Some(why);
+    }
+
+    /// The kernel object, if it is loaded.
+    pub(super) fn kernel(&self) -> Option<&Kernel> {
+        self.kernel.get()
+    }
+
+    /// What collections read of it, once.
+    pub(super) fn counting(&self) -> Option<Counting> {
+        lock(&self.handed).counting.take()
+    }
+
+    /// Why it is not loaded though it is needed.
+    pub(super) fn failure(&self) -> Option<StartError> {
+        let handed = lock(&self.handed);
+        let failure = handed.failure.as_ref()?;
+        Some(match failure {
+            StartError::Unsupported(why) => StartError::Unsupported(why.clone()),
+            StartError::Broken(why) => StartError::Broken(anyhow!("{why:#}")),
+        })
+    }
+
+    /// Has the object loaded before anybody uses CUDA.
+    pub(super) fn expect_calls(&self) {
+        self.requests.add(|work| work.load = true);
     }
 
     /// Whether anything can have been counted.
@@ -159,25 +197,21 @@ impl Watcher {
     /// Begins to look for files of these names, and to attach to the functions that are chosen.
     pub(super) fn start(
         shared: &Arc<Shared>,
-        probes: Probes<FileKey>,
-        told: MapData,
+        loading: Loading,
+        probes: Option<Probes<FileKey>>,
         names: Names,
         chosen: Chosen,
     ) -> anyhow::Result<Self> {
-        let ring = RingBuf::try_from(Map::RingBuf(told)).context("map NAMES")?;
-        let events = Events::open(names.clone());
+        let events = Events::open();
         let events = events.inspect_err(|error| {
             warn!(
                 "the kernel does not tell of files that are mapped, so all processes are looked at \
                  every second, and what lives shorter may be missed: {error}"
             );
         });
-        let scout = Scout::new(Arc::clone(shared), probes, names, chosen, events.is_ok());
-        let mut listener = Listener {
-            shared: Arc::clone(shared),
-            ring,
-            events: events.ok(),
-        };
+        let found_by = (names.clone(), chosen, events.is_ok());
+        let scout = Scout::new(Arc::clone(shared), loading, probes, found_by);
+        let mut listener = Listener::new(Arc::clone(shared), events.ok(), names);
         let listening = thread::Builder::new()
             .name("cuda-listener".into())
             .spawn(move || listener.run())
@@ -199,117 +233,6 @@ impl Drop for Watcher {
         self.shared.look();
         self.shared.requests.add(|work| work.stop = true);
     }
-}
-
-struct Listener {
-    shared: Arc<Shared>,
-    ring: RingBuf<MapData>,
-    events: Option<Events>,
-}
-
-impl Listener {
-    fn run(&mut self) {
-        let (mut due, mut cpus_due) = (Instant::now(), Instant::now() + CPU_INTERVAL);
-        let mut pace = Pace::new(Instant::now());
-        let mut rests_until = Instant::now();
-        loop {
-            let now = Instant::now();
-            let rests = now < rests_until;
-            let next = if rests { rests_until } else { due };
-            let events = self.events.as_ref().map_or(-1, AsRawFd::as_raw_fd);
-            let rings = [self.ring.as_raw_fd(), events].map(|ring| if rests { -1 } else { ring });
-            let fds = [self.shared.look.as_raw_fd(), rings[0], rings[1]];
-            let [asked, named, full] = readable(fds, next.saturating_duration_since(now));
-            if self.shared.stopped.load(Ordering::Relaxed) {
-                return;
-            }
-            let begun = clock::thread_time();
-            let now = Instant::now();
-            let is_due = now >= due && now >= rests_until;
-            if asked {
-                self.shared.looks();
-            }
-            let more = (asked || named || is_due) && self.hear_names();
-            if !(asked || named || full || is_due) {
-                continue;
-            }
-            if full || is_due {
-                due = now + LISTEN_INTERVAL;
-                self.hear_events();
-            }
-            if now >= cpus_due {
-                cpus_due = now + CPU_INTERVAL;
-                self.follow_cpus();
-            }
-            let spent = clock::thread_time().saturating_sub(begun);
-            rests_until = rests_until.max(now + pace.rest(Instant::now(), spent));
-            if more {
-                due = rests_until;
-            }
-        }
-    }
-
-    /// Takes in what functions are called. Whether there is more.
-    fn hear_names(&mut self) -> bool {
-        let mut kernels = lock(&self.shared.kernels);
-        let mut taken = 0;
-        while taken < MAX_NAMES
-            && let Some(record) = self.ring.next()
-        {
-            kernels.received(&record);
-            taken += 1;
-        }
-        let waiting = kernels.is_waiting();
-        drop(kernels);
-        if waiting {
-            self.shared.find_names();
-        }
-        taken == MAX_NAMES
-    }
-
-    fn hear_events(&mut self) {
-        let Some(events) = &mut self.events else {
-            return;
-        };
-        let news = events.take(&lock(&self.shared.followed));
-        if news.named.is_empty() && news.changed.is_empty() && news.lost == 0 {
-            return;
-        }
-        let mut lost = news.lost;
-        self.shared.requests.add(|work| lost += work.tell(news));
-        let counter = &self.shared.missed.mappings_lost;
-        counter.fetch_add(lost, Ordering::Relaxed);
-    }
-
-    fn follow_cpus(&mut self) {
-        let Some(events) = &mut self.events else {
-            return;
-        };
-        match events.follow_cpus() {
-            Ok(false) => {}
-            Ok(true) => self.shared.requests.add(|work| work.all = true),
-            Err(error) => {
-                warn!("what is mapped on some CPU is found late: {error}");
-                self.shared.requests.add(|work| work.all = true);
-            }
-        }
-    }
-}
-
-/// Which descriptors have something to read; waits for it for some time.
-fn readable(fds: [RawFd; 3], patience: Duration) -> [bool; 3] {
-    let mut fds = fds.map(|fd| libc::pollfd {
-        fd,
-        events: libc::POLLIN,
-        revents: 0,
-    });
-    // Rounded up: what is not due yet is waited for.
-    let milliseconds = patience.as_micros().div_ceil(1_000);
-    let milliseconds = i32::try_from(milliseconds).unwrap_or(i32::MAX);
-    // SAFETY: the array outlives the call. A signal makes it return early, with nothing to read. A
-    // negative descriptor is passed over.
-    unsafe { libc::poll(fds.as_mut_ptr(), 3, milliseconds) };
-    fds.map(|fd| fd.revents & libc::POLLIN != 0)
 }
 
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -185,7 +185,12 @@ fn processes_are_summed_by_agent_and_counted_once() {
 /// A source whose monitor has nothing to read.
 fn idle() -> Gpu {
     let monitor = GpuMonitor::builder().library("/nonexistent").poll();
-    Gpu::new(monitor.unwrap(), Arc::new(Labels::new(&[])), true)
+    Gpu::new(
+        monitor.unwrap(),
+        Arc::new(Labels::new(&[])),
+        Arc::default(),
+        true,
+    )
 }
 
 #[test]

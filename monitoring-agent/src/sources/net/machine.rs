@@ -7,7 +7,7 @@ use crate::{
 };
 
 /// Globals of the kernel object, and the fields whose offsets they hold.
-const FIELDS: [(&str, &str, &str); 13] = [
+const FIELDS: [(&str, &str, &str); 22] = [
     ("TASK_TGID", "task_struct", "tgid"),
     ("SOCKET_SK", "socket", "sk"),
     ("SK_FAMILY", "sock", "__sk_common.skc_family"),
@@ -21,6 +21,15 @@ const FIELDS: [(&str, &str, &str); 13] = [
     ("TP_MSTAMP", "tcp_sock", "tcp_mstamp"),
     ("TP_TOTAL_RETRANS", "tcp_sock", "total_retrans"),
     ("TP_SEGS_OUT", "tcp_sock", "segs_out"),
+    ("SK_DPORT", "sock", "__sk_common.skc_dport"),
+    ("SK_FLAGS", "sock", "__sk_common.skc_flags"),
+    ("TP_SND_UNA", "tcp_sock", "snd_una"),
+    ("TP_RCV_NXT", "tcp_sock", "rcv_nxt"),
+    ("TP_BYTES_ACKED", "tcp_sock", "bytes_acked"),
+    ("TP_BYTES_RECEIVED", "tcp_sock", "bytes_received"),
+    ("TP_BYTES_SENT", "tcp_sock", "bytes_sent"),
+    ("TP_BYTES_RETRANS", "tcp_sock", "bytes_retrans"),
+    ("TP_SPORT", "tcp_sock", "inet_conn.icsk_inet.inet_sport"),
 ];
 
 /// The same, of what a kernel without IPv6 does not have.
@@ -44,7 +53,16 @@ pub(super) fn globals(offsets: &mut Offsets) -> Result<Vec<(&'static str, Vec<u3
     for (name, structure, path) in FIELDS_OF_V6 {
         globals.push((name, vec![loader::field(offsets, structure, path)?]));
     }
+    globals.push(("DONE_MASK", vec![done_mask(offsets)?]));
     Ok(globals)
+}
+
+/// The bit of `sk_flags` by which the kernel notes that the other side sends nothing more.
+fn done_mask(offsets: &mut Offsets) -> Result<u32, StartError> {
+    let bit = offsets.enum_value("sock_flags", "SOCK_DONE");
+    let bit = bit.map_err(anyhow::Error::new)?;
+    // Without it the end counts as a byte received, and nothing else is wrong.
+    Ok(bit.map_or(0, |bit| 1 << (bit & 31)))
 }
 
 /// Whether this kernel tells of every send and receive; since 6.3.

@@ -1,10 +1,7 @@
-//! What differs from machine to machine: numbers and names of system calls, and where the kernel
-//! keeps a call's number and kind.
+//! What differs from machine to machine: numbers of system calls, and where the kernel keeps a call's
+//! number and kind.
 
-use std::borrow::Cow;
-
-use monitoring_common::syscalls::{COMPAT, INVALID};
-use syscalls::Errno;
+use monitoring_common::syscalls::{COMPAT, NATIVE_CALLS};
 
 use crate::{
     loader,
@@ -60,6 +57,28 @@ pub(super) fn globals(offsets: &mut Offsets) -> Result<Vec<(&'static str, Vec<u3
     ])
 }
 
+/// The calls that are never spans, as the kernel object has them: a bit for each number of the native
+/// table, and behind them for each of the 32-bit table. What this machine does not have is left out.
+pub(super) fn never_spans(names: &[String]) -> Vec<u32> {
+    let table = usize::from(NATIVE_CALLS);
+    let mut words = vec![0; 2 * table / 32];
+    let mut set = |number: usize| words[number / 32] |= 1 << (number % 32);
+    let is_in_table = |number: &usize| *number < table;
+    for name in names {
+        let native = name.parse().map(|call: Native| call.id());
+        let native = native.ok().and_then(|number| usize::try_from(number).ok());
+        native.filter(is_in_table).into_iter().for_each(&mut set);
+        let compat = name.parse().map(|call: Compat| call.id());
+        let compat = compat.ok().and_then(|number| usize::try_from(number).ok());
+        let compat = compat.filter(is_in_table);
+        compat
+            .map(|number| table + number)
+            .into_iter()
+            .for_each(&mut set);
+    }
+    words
+}
+
 /// Calls in the form of `CallKey::syscall`.
 fn numbers(calls: impl Iterator<Item = i32>, table: u16) -> Vec<u32> {
     calls
@@ -73,70 +92,21 @@ fn filled(calls: &[u32], length: usize) -> Vec<u32> {
     calls.iter().copied().chain(rest).take(length).collect()
 }
 
-/// A system call's name. Calls of 32-bit processes begin with `compat_`; a number without a name
-/// in the tables that the agent was built with is `unknown_N`.
-pub(super) fn name(syscall: u16) -> Cow<'static, str> {
-    if syscall == INVALID {
-        return "invalid".into();
-    }
-    let number = usize::from(syscall & !COMPAT);
-    if syscall & COMPAT == 0 {
-        let name = Native::new(number).map(|call| call.name());
-        name.map_or_else(|| format!("unknown_{number}").into(), Cow::from)
-    } else {
-        let name = Compat::new(number).map(|call| call.name());
-        name.map_or_else(
-            || format!("compat_unknown_{number}"),
-            |name| format!("compat_{name}"),
-        )
-        .into()
-    }
-}
-
-/// An error's symbol, such as `ENOENT`, also for the kernel's internal ones (`ERESTARTSYS`); the
-/// number where it has none.
-pub(super) fn errno(errno: u32) -> Cow<'static, str> {
-    let known = i32::try_from(errno)
-        .ok()
-        .and_then(|errno| Errno::new(errno).name());
-    known.map_or_else(|| errno.to_string().into(), Cow::from)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn names() {
-        let check = |syscall, want: &str| assert_eq!(name(syscall), want);
-        check(INVALID, "invalid");
-        check(511, "unknown_511");
-        check(COMPAT | 511, "compat_unknown_511");
-        check(Native::openat.id().try_into().unwrap(), "openat");
-        check(
-            COMPAT | u16::try_from(Compat::openat.id()).unwrap(),
-            "compat_openat",
-        );
-    }
-
-    #[test]
-    fn the_running_c_library_agrees() {
-        let check = |number: libc::c_long, want: &str| {
-            assert_eq!(name(number.try_into().unwrap()), want);
+    fn each_table_has_its_bits() {
+        let words = never_spans(&["read".to_owned(), "futex".to_owned(), "none".to_owned()]);
+        let is_set = |number: i32, table: u16| {
+            let number = usize::try_from(number).unwrap() + usize::from(table);
+            words[number / 32] >> (number % 32) & 1 == 1
         };
-        check(libc::SYS_getppid, "getppid");
-        check(libc::SYS_read, "read");
-        check(libc::SYS_futex, "futex");
-        check(libc::SYS_epoll_pwait2, "epoll_pwait2");
-        check(libc::SYS_clone3, "clone3");
-    }
-
-    #[test]
-    fn errors() {
-        let check = |number, want: &str| assert_eq!(errno(number), want);
-        check(2, "ENOENT");
-        check(11, "EAGAIN");
-        check(512, "ERESTARTSYS");
-        check(4095, "4095");
+        assert!(is_set(Native::read.id(), 0) && is_set(Native::futex.id(), 0));
+        assert!(is_set(Compat::read.id(), NATIVE_CALLS));
+        assert!(is_set(Compat::futex.id(), NATIVE_CALLS));
+        assert_eq!(words.iter().map(|word| word.count_ones()).sum::<u32>(), 4);
+        assert_eq!(words.len(), 32);
     }
 }

@@ -38,7 +38,7 @@ fn program(linkage: Linkage) -> (TempDir, PathBuf) {
 }
 
 /// Takes a program's symbols away, as distributors do.
-fn strip(program: &Path) {
+pub(super) fn strip(program: &Path) {
     let status = Command::new("strip")
         .arg(program)
         .status()
@@ -132,6 +132,7 @@ fn a_program_from_before_the_agent_is_named_by_its_symbols() {
     assert_eq!(launches_by_name(&metrics), expected(name_of));
 }
 
+/// Unlike those of compilers, its code does not say what it registers.
 #[test]
 fn a_stripped_program_from_before_the_agent_has_places() {
     let (folder, program) = program(Linkage::Dynamic);

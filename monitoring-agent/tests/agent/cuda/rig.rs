@@ -25,7 +25,7 @@ use crate::{
 pub(super) const ARGUMENTS: &str = "CUDA_WORKLOAD_ARGUMENTS";
 
 /// A folder with the stand-ins' libraries.
-pub(super) fn libraries() -> TempDir {
+pub(crate) fn libraries() -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     cuda_sim::install(folder.path()).unwrap();
     folder
@@ -64,7 +64,7 @@ pub(crate) struct Program {
 
 impl Program {
     /// Starts a program of the workload that finds CUDA's libraries in a folder.
-    pub(super) fn start(folder: &Path, command: &mut Command) -> Self {
+    pub(crate) fn start(folder: &Path, command: &mut Command) -> Self {
         Self::spawn(folder, command.env("CUDA_TEST_AGENT", "workload"))
     }
 
@@ -110,14 +110,14 @@ impl Program {
     }
 
     /// What runs the workload.
-    pub(super) fn command(arguments: &str) -> Command {
+    pub(crate) fn command(arguments: &str) -> Command {
         let arguments = format!("workload {arguments}");
         test_as_program(WORKLOAD, &[(ARGUMENTS, &arguments)])
     }
 
     /// Starts a program that has loaded the libraries and does nothing, and waits until it is seen:
     /// whoever loads them next is seen from the first call on. It is none of the workload.
-    pub(super) fn forerunner(folder: &Path, agent: &Agent, arguments: &str) -> Self {
+    pub(crate) fn forerunner(folder: &Path, agent: &Agent, arguments: &str) -> Self {
         let arguments = format!("workload {arguments} --wait loaded");
         let mut command = test_as_program(WORKLOAD, &[(ARGUMENTS, &arguments)]);
         let mut program = Self::start_forerunner(folder, &mut command);
@@ -127,7 +127,7 @@ impl Program {
     }
 
     /// The next line with this text in it.
-    pub(super) fn line(&mut self, text: &str) -> String {
+    pub(crate) fn line(&mut self, text: &str) -> String {
         self.lines
             .by_ref()
             .map(Result::unwrap)
@@ -136,20 +136,20 @@ impl Program {
     }
 
     /// What a workload says that it did.
-    pub(super) fn report(&mut self) -> Value {
+    pub(crate) fn report(&mut self) -> Value {
         serde_json::from_str(&self.line("\"calls\"")).unwrap()
     }
 
-    pub(super) fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
 
     /// Waits for the program's end.
-    pub(super) fn ends_well(&mut self) {
+    pub(crate) fn ends_well(&mut self) {
         assert!(self.child.wait().unwrap().success());
     }
 
-    pub(super) fn go_on(&mut self) {
+    pub(crate) fn go_on(&mut self) {
         self.input.write_all(b"\n").unwrap();
     }
 }
@@ -202,8 +202,14 @@ pub(super) fn metrics(agent: &Agent) -> String {
 /// Waits until the agent knows a process of the workload as such, which on a busy machine takes longer
 /// than a program to begin.
 pub(super) fn known(agent: &Agent) {
+    known_as(agent, "workload");
+}
+
+/// Waits until the agent knows a process as one of this agent's.
+pub(crate) fn known_as(agent: &Agent, name: &str) {
+    let active = format!("agent_active{{agent=\"{name}\"}}");
     poll_until("the program is known", || {
-        let active = value(&agent.fresh_metrics(), "agent_active{agent=\"workload\"}");
+        let active = value(&agent.fresh_metrics(), &active);
         (active? > 0.5).then_some(())
     });
 }

@@ -162,9 +162,14 @@ unsafe extern "C" fn cuMemCreate(
 
 /// Launches a function on a stream.
 pub(crate) fn launch(function: usize, stream: usize) {
-    let one = Dim3 { x: 1, y: 1, z: 1 };
+    launch_shaped(function, [[1; 3]; 2], 0, stream);
+}
+
+/// Launches a function with a grid and a block, and with bytes of shared memory.
+pub(crate) fn launch_shaped(function: usize, shape: [[u32; 3]; 2], shared: usize, stream: usize) {
+    let [grid, block] = shape.map(|[x, y, z]| Dim3 { x, y, z });
     let launch: Launch = black_box(cudaLaunchKernel);
-    launch(function, one, one, 0, 0, stream);
+    launch(function, grid, block, 0, shared, stream);
 }
 
 /// Calls of a function that takes numbers.

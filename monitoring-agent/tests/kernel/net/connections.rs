@@ -45,7 +45,7 @@ fn ended(node: &mut Node, agent: &str, count: u64) -> Batch {
     })
 }
 
-fn socket(address: SocketAddr) -> OwnedFd {
+pub(crate) fn socket(address: SocketAddr) -> OwnedFd {
     let family = if address.is_ipv4() {
         libc::AF_INET
     } else {
@@ -59,7 +59,7 @@ fn socket(address: SocketAddr) -> OwnedFd {
     }
 }
 
-fn set_option(socket: &OwnedFd, level: i32, option: i32, value: i32) {
+pub(crate) fn set_option(socket: &OwnedFd, level: i32, option: i32, value: i32) {
     // SAFETY: the value is an `int`, as these options want it.
     check(unsafe {
         let size = libc::socklen_t::try_from(size_of::<i32>()).unwrap();
@@ -89,7 +89,7 @@ fn raw(address: SocketAddr) -> libc::sockaddr_in {
 
 const LENGTH: libc::socklen_t = 16;
 
-fn connect(socket: &OwnedFd, to: SocketAddr) -> io::Result<()> {
+pub(crate) fn connect(socket: &OwnedFd, to: SocketAddr) -> io::Result<()> {
     let address = raw(to);
     // SAFETY: the address is as long as it is said to be.
     match unsafe { libc::connect(socket.as_raw_fd(), (&raw const address).cast(), LENGTH) } {
@@ -105,7 +105,7 @@ fn bind(socket: &OwnedFd, to: SocketAddr) {
 }
 
 /// The kernel's own count, `TcpRetransSegs`, of the calling thread's network namespace.
-fn retransmits_in_this_network() -> u64 {
+pub(crate) fn retransmits_in_this_network() -> u64 {
     let table = fs::read_to_string("/proc/thread-self/net/snmp").unwrap();
     let mut lines = table.lines().filter_map(|line| line.strip_prefix("Tcp:"));
     let [names, values] = [lines.next().unwrap(), lines.next().unwrap()];
@@ -115,7 +115,7 @@ fn retransmits_in_this_network() -> u64 {
 }
 
 /// Runs `work` on a thread with a network namespace of its own, in which nobody else sends.
-fn in_own_network<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+pub(crate) fn in_own_network<T: Send>(work: impl FnOnce() -> T + Send) -> T {
     let in_thread = || {
         // SAFETY: changes only what this thread sees of the network.
         check(unsafe { libc::unshare(libc::CLONE_NEWNET) });
@@ -134,7 +134,7 @@ fn in_own_network<T: Send>(work: impl FnOnce() -> T + Send) -> T {
 }
 
 /// A listener that answers one connection and then no more.
-fn full_listener() -> (OwnedFd, SocketAddr, TcpStream) {
+pub(crate) fn full_listener() -> (OwnedFd, SocketAddr, TcpStream) {
     let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let listener = socket(any);
     bind(&listener, any);

@@ -47,10 +47,10 @@ struct Found {
 impl Unattended {
     fn load(limits: &[(&'static str, u32)]) -> Self {
         let mut offsets = Offsets::new();
-        let mut shared = SharedMaps::with_limits(limits);
+        let shared = SharedMaps::with_limits(limits);
         let family = family(&mut offsets, false).unwrap();
-        let mut loaded = load(&family, &mut shared, &mut offsets).unwrap();
-        let agent_of = shared.get(AGENT_OF).unwrap().info().unwrap().id();
+        let mut loaded = load(&family, &shared, &mut offsets).unwrap();
+        let agent_of = shared.get(AGENT_OF).unwrap().unwrap().info().unwrap().id();
         let agent_of = Map::HashMap(aya::maps::MapData::from_id(agent_of).unwrap());
         let mut agent_of: HashMap<_, u32, Label> = agent_of.try_into().unwrap();
         let label = Label {

@@ -40,10 +40,11 @@ fn tasks_without_a_state_are_lost_and_counted() {
         globals: globals.to_vec(),
         map_sizes: Vec::new(),
         programs: PROGRAMS,
+        tracing: None,
         debug: false,
     };
     let mut worker = Worker::start(None);
-    let mut loaded = load(&family, &mut SharedMaps::new(), &mut offsets).unwrap();
+    let mut loaded = load(&family, &SharedMaps::new(), &mut offsets).unwrap();
     let mut losses = Losses::new(&mut loaded, &lost::REASONS).unwrap();
     let complete = Map::Array(loaded.take_map("COMPLETE").unwrap());
     let mut complete: Array<_, u32> = complete.try_into().unwrap();

@@ -156,6 +156,13 @@ impl Worker {
         switches.collect()
     }
 
+    /// Time on a CPU or ready for one until now: the first two numbers of its `schedstat`.
+    pub(super) fn awake_seconds(&self) -> f64 {
+        let stat = fs::read_to_string(format!("/proc/{}/schedstat", self.pid)).unwrap();
+        let times = stat.split_whitespace().take(2);
+        times.map(|ns| ns.parse::<f64>().unwrap() / 1e9).sum()
+    }
+
     /// CPU time until now, by the process's own clock.
     pub(super) fn cpu_seconds(&self) -> f64 {
         let mut clock = 0;

@@ -2,12 +2,13 @@
 
 use aya_ebpf::{
     bindings::{BPF_F_NO_PREALLOC, BPF_NOEXIST},
-    btf_maps::PerCpuHashMap,
+    btf_maps::{PerCpuArray, PerCpuHashMap},
     macros::btf_map,
 };
 use monitoring_common::{
+    agents::MAX_AGENTS,
     cuda::{
-        CallKey, Calls, ErrorKey, Hook, MAX_CALL_PAIRS, MAX_ERRORS,
+        CallKey, Calls, Entered, ErrorKey, Hook, MAX_CALL_PAIRS, MAX_ERRORS,
         lost::{CALLS_FULL, ERRORS_FULL},
     },
     histogram::{Histogram, slot_of},
@@ -22,6 +23,11 @@ static CALLS: PerCpuHashMap<CallKey, Calls, MAX_CALL_PAIRS, { BPF_F_NO_PREALLOC 
 #[btf_map]
 static ERRORS: PerCpuHashMap<ErrorKey, u64, MAX_ERRORS, { BPF_F_NO_PREALLOC as usize }> =
     PerCpuHashMap::new();
+
+/// What is counted at entry alone, by agent: found without a hash, and added to as it is, because
+/// nothing but this count is left of such a call.
+#[btf_map]
+static ENTERED: PerCpuArray<Entered, MAX_AGENTS> = PerCpuArray::new();
 
 static NO_CALLS: Calls = Calls::EMPTY;
 
@@ -40,6 +46,22 @@ pub(crate) fn count_untimed(hook: Hook, agent: u16) {
     if let Some(calls) = calls_of(key(hook, agent)) {
         // SAFETY: as above.
         atomic::add(unsafe { &raw mut (*calls).untimed }, 1);
+    }
+}
+
+/// Counts a call whose return nobody will see.
+#[inline(always)]
+pub(crate) fn count_entered(hook: Hook, agent: u16) {
+    let Some(entered) = ENTERED.get_ptr_mut(agent.into()) else {
+        // An agent that was named after the map was made.
+        count_untimed(hook, agent);
+        return;
+    };
+    // SAFETY: the pointer is to a map's value; only an address is taken, and it is within.
+    unsafe {
+        if let Some(count) = (*entered).calls.get_mut(usize::from(hook.call())) {
+            atomic::add(count, 1);
+        }
     }
 }
 

@@ -66,7 +66,7 @@ const RUNTIME_3D_PEER: Runtime = Runtime {
 
 /// Arguments: bytes, or bytes a row; rows; direction.
 #[inline(always)]
-pub(crate) fn copied(hook: Hook, thread: &Thread, left_ns: u64) {
+pub(crate) fn copied(hook: Hook, thread: &mut Thread, left_ns: u64) {
     let [bytes, rows, given, _] = thread.arguments;
     let bytes = if hook.argument(1) == NO_ARGUMENT {
         bytes
@@ -88,7 +88,7 @@ pub(crate) fn copied(hook: Hook, thread: &Thread, left_ns: u64) {
 /// Counts the bytes of a call whose return is not seen as those that it asks for. What its arguments
 /// point to is right `at_entry` only.
 #[inline(always)]
-pub(crate) fn not_timed(hook: Hook, thread: &Thread, at_entry: bool) {
+pub(crate) fn not_timed(hook: Hook, thread: &mut Thread, at_entry: bool) {
     match hook.kind() {
         COPY => copied(hook, thread, 0),
         SET => set(hook, thread),
@@ -101,7 +101,7 @@ pub(crate) fn not_timed(hook: Hook, thread: &Thread, at_entry: bool) {
 
 /// Argument: the structure.
 #[inline(never)]
-pub(crate) fn copied_structure(variant: u8, thread: &Thread) {
+pub(crate) fn copied_structure(variant: u8, thread: &mut Thread) {
     let structure = thread.arguments[0];
     let found = match variant {
         layout::DRIVER_2D => of_driver(structure, &DRIVER_2D),
@@ -121,7 +121,7 @@ pub(crate) fn copied_structure(variant: u8, thread: &Thread) {
 
 /// Arguments: an array of bytes, how many.
 #[inline(never)]
-pub(crate) fn copied_batch(thread: &Thread) {
+pub(crate) fn copied_batch(thread: &mut Thread) {
     let [sizes, count, _, _] = thread.arguments;
     if count > MAX_BATCH {
         lost(UNSIZED);
@@ -142,7 +142,7 @@ pub(crate) fn copied_batch(thread: &Thread) {
 
 /// Arguments: elements, or elements a row; rows; slices. The variant is an element's size.
 #[inline(always)]
-pub(crate) fn set(hook: Hook, thread: &Thread) {
+pub(crate) fn set(hook: Hook, thread: &mut Thread) {
     let [elements, rows, slices, _] = thread.arguments;
     let mut bytes = elements << hook.variant();
     if hook.argument(1) != NO_ARGUMENT {
@@ -151,6 +151,7 @@ pub(crate) fn set(hook: Hook, thread: &Thread) {
     if hook.argument(2) != NO_ARGUMENT {
         bytes = bytes.wrapping_mul(slices);
     }
+    thread.bytes = bytes;
     if let Some(sums) = sums_of(thread) {
         // SAFETY: the pointer is to a map's value; only an address is taken.
         atomic::add(unsafe { &raw mut (*sums).set_bytes }, bytes);
@@ -202,13 +203,16 @@ fn extent(place: u64, dimensions: u64) -> Option<u64> {
 }
 
 #[inline(always)]
-fn add(thread: &Thread, direction: u64, bytes: u64) {
+#[allow(clippy::cast_possible_truncation, reason = "the value is small")]
+fn add(thread: &mut Thread, direction: u64, bytes: u64) {
     let Some(sums) = sums_of(thread) else {
         return;
     };
     // A number that is no direction is the caller's mistake, which the library has let pass.
     let direction = usize::try_from(direction).unwrap_or(usize::MAX);
     let direction = direction.min(direction::UNKNOWN.into());
+    thread.bytes = bytes;
+    thread.direction = direction as u16;
     // SAFETY: the pointer is to a map's value; only an address is taken, and it is within.
     unsafe {
         if let Some(sum) = (*sums).copied_bytes.get_mut(direction) {

@@ -20,9 +20,15 @@ use monitoring_ebpf::{
     atomic,
     lost::lost,
     task_storage::{Task, TaskStorage},
+    trace,
 };
 
-use crate::{contexts::address, memory::sums_of, now_ns, registers::user_word, windows};
+use crate::{
+    contexts::address,
+    memory::sums_of,
+    registers::{Registers, user_word},
+    telling, windows,
+};
 
 /// Where a stream lies in `cudaLaunchConfig_t` and in `CUlaunchConfig`: behind two dimensions of 12
 /// bytes and a size, in both. NVIDIA keeps the layout of public structures.
@@ -62,14 +68,20 @@ static NAME: TaskStorage<NamedText> = TaskStorage::new();
 
 /// A launch. Arguments: function; stream, or the structure that has it.
 #[inline(always)]
-pub(crate) fn entered(hook: Hook, thread: &Thread) {
-    let [function, stream, _, _] = thread.arguments;
+pub(crate) fn entered(hook: Hook, thread: &mut Thread, registers: Registers) {
+    let function = registers.one(hook.argument(0));
+    let stream = registers.one(hook.argument(1));
     let stream = if hook.kind() == LAUNCH_EX {
         user_word(stream + STREAM_IN_CONFIG).unwrap_or(0)
     } else {
         stream
     };
-    windows::launched(thread, stream, now_ns());
+    windows::launched(thread, stream, 0);
+    if trace::is_on() {
+        thread.arguments[0] = function;
+        thread.arguments[1] = stream;
+        telling::launch_entered(hook, thread, registers);
+    }
     let key = LaunchKey {
         function,
         process: thread.process,
@@ -93,7 +105,7 @@ pub(crate) fn entered(hook: Hook, thread: &Thread) {
 
 /// A graph that was launched.
 #[inline(always)]
-pub(crate) fn graph(thread: &Thread) {
+pub(crate) fn graph(thread: &mut Thread) {
     windows::launched(thread, thread.arguments[1], thread.entered_ns);
     if let Some(sums) = sums_of(thread) {
         // SAFETY: the pointer is to a map's value; only an address is taken.

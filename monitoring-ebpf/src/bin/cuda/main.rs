@@ -22,6 +22,10 @@ mod launches;
 mod memory;
 mod processes;
 mod registers;
+mod rooms;
+mod spans;
+mod telling;
+mod waiting;
 mod windows;
 
 use aya_ebpf::{
@@ -35,7 +39,7 @@ use aya_ebpf::{
     programs::{ProbeContext, RetProbeContext},
 };
 use monitoring_common::cuda::{
-    Hook, Thread,
+    Hook, Thread, ended,
     kind::{
         ALIAS_FUNCTION, ALLOC, COPY, COPY_BATCH, COPY_STRUCTURE, CREATE_CONTEXT, FREE, GET_CONTEXT,
         GET_FUNCTION, GRAPH_LAUNCH, LAUNCH, LAUNCH_EX, NAME_FUNCTION, PLAIN, POP_CONTEXT,
@@ -48,6 +52,7 @@ use monitoring_ebpf::{
     lost::lost,
     object,
     task_storage::{Task, TaskStorage},
+    trace,
 };
 
 use crate::registers::{RETURN_ADDRESS, Registers};
@@ -139,15 +144,13 @@ fn enter(ctx: &ProbeContext) -> bool {
         thread.epoch = epoch;
         thread.agent = agent_of(pid());
     }
-    if hook.kind() != PLAIN {
+    if matches!(hook.kind(), LAUNCH | LAUNCH_EX) {
+        launches::entered(hook, thread, registers);
+    } else if hook.kind() != PLAIN {
         thread.arguments = arguments(registers, hook);
     }
-    if matches!(hook.kind(), LAUNCH | LAUNCH_EX) {
-        launches::entered(hook, thread);
-    }
     if hook.is_leaf() && cost::is_untimed(thread.agent) {
-        calls::count_untimed(hook, thread.agent);
-        copies::not_timed(hook, thread, true);
+        entered_only(hook, thread);
         return false;
     }
     if hook.kind() == FREE {
@@ -157,10 +160,24 @@ fn enter(ctx: &ProbeContext) -> bool {
     thread.hook = hook.0;
     thread.nested = 0;
     thread.entered_ns = now_ns();
+    windows::divides(hook, thread);
     if hook.waits() {
-        windows::waits(thread);
+        waiting::waits(thread);
     }
     true
+}
+
+/// A function was entered whose return nobody will look at.
+#[inline(always)]
+fn entered_only(hook: Hook, thread: &mut Thread) {
+    calls::count_entered(hook, thread.agent);
+    if trace::is_on() {
+        thread.bytes = telling::UNKNOWN;
+    }
+    copies::not_timed(hook, thread, true);
+    if trace::is_on() && thread.room != 0 {
+        telling::untimed(thread, hook);
+    }
 }
 
 /// A function has returned.
@@ -189,15 +206,33 @@ fn leave(registers: Registers) {
     let duration_ns = cost::corrected(thread, left_ns);
     calls::count(hook, thread.agent, duration_ns);
     if hook.waits() {
-        windows::waited(thread, duration_ns);
+        waiting::waited(thread, duration_ns);
     }
-    if code != 0 {
+    if trace::is_on() {
+        thread.bytes = telling::UNKNOWN;
+        thread.ended = ended::NOTHING;
+        thread.code = code;
+    }
+    if code == 0 {
+        succeeded(hook, thread, left_ns);
+    } else {
         calls::count_error(hook, thread.agent, code);
-        if hook.kind() == FREE {
-            memory::not_freed(hook, thread);
+        match hook.kind() {
+            FREE => memory::not_freed(hook, thread),
+            SYNC | SYNC_EVENT if trace::is_on() && hook.waits() => windows::failed(hook, thread),
+            _ => {}
         }
-        return;
     }
+    if trace::is_on() && thread.ended != ended::NOTHING {
+        spans::ended(thread, left_ns);
+    } else if telling::is_of_interest(hook, thread, duration_ns) {
+        telling::tell(thread, duration_ns);
+    }
+}
+
+/// A function has returned that did what it was asked for.
+#[inline(always)]
+fn succeeded(hook: Hook, thread: &mut Thread, left_ns: u64) {
     match hook.kind() {
         COPY => copies::copied(hook, thread, left_ns),
         COPY_STRUCTURE => copies::copied_structure(hook.variant(), thread),
@@ -205,7 +240,7 @@ fn leave(registers: Registers) {
         SET => copies::set(hook, thread),
         ALLOC => memory::allocated(hook, thread),
         FREE => memory::freed(hook, thread),
-        SYNC => windows::ended(hook, thread, left_ns),
+        SYNC => windows::synchronized(hook, thread, left_ns),
         SYNC_EVENT => windows::event_ended(thread, left_ns),
         RECORD_EVENT => windows::recorded(thread),
         GRAPH_LAUNCH => launches::graph(thread),

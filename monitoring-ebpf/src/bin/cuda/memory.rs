@@ -34,7 +34,7 @@ static HELD: HashMap<HolderKey, Held, MAX_HOLDERS, { BPF_F_NO_PREALLOC as usize 
 
 /// Arguments: where the pointer was put; bytes, or where the bytes of a row were put, and rows.
 #[inline(always)]
-pub(crate) fn allocated(hook: Hook, thread: &Thread) {
+pub(crate) fn allocated(hook: Hook, thread: &mut Thread) {
     let [result, bytes, rows, _] = thread.arguments;
     // Of no bytes there is no pointer either, and nothing to be freed.
     let Some(pointer) = user_word(result).filter(|pointer| *pointer != 0) else {
@@ -45,6 +45,8 @@ pub(crate) fn allocated(hook: Hook, thread: &Thread) {
     } else {
         user_word(bytes).unwrap_or(0).wrapping_mul(rows)
     };
+    thread.bytes = bytes;
+    thread.shape[0] = pointer;
     let Some(sums) = sums_of(thread) else {
         return;
     };
@@ -116,7 +118,7 @@ fn found(thread: &Thread) -> Option<Allocation> {
 
 /// Argument: the pointer. Freeing nothing is allowed, and nothing.
 #[inline(always)]
-pub(crate) fn freed(hook: Hook, thread: &Thread) {
+pub(crate) fn freed(hook: Hook, thread: &mut Thread) {
     let Some(allocation) = found(thread) else {
         // A handle is released as often as somebody has retained it.
         if thread.arguments[0] != 0 && hook.variant() != space::HANDLE {
@@ -124,6 +126,7 @@ pub(crate) fn freed(hook: Hook, thread: &Thread) {
         }
         return;
     };
+    thread.bytes = allocation.bytes;
     if let Some(sums) = sums_of(thread) {
         // SAFETY: as in `allocated`.
         atomic::add(unsafe { &raw mut (*sums).freed_bytes }, allocation.bytes);

@@ -10,9 +10,9 @@ use aya_ebpf::{
 use monitoring_common::cuda::{
     Hook, MAX_USERS, ProcessId, Thread, kind::ALIAS_FUNCTION, lost::DETAILS_FULL, process_at,
 };
-use monitoring_ebpf::{ABSENT, lost::lost, object::Object, task_storage::Task};
+use monitoring_ebpf::{ABSENT, lost::lost, object::Object, task_storage::Task, trace};
 
-use crate::{THREADS, calls, now_ns, pid, windows};
+use crate::{THREADS, calls, now_ns, pid, rooms, waiting};
 
 /// `signal` in `task_struct`.
 #[unsafe(no_mangle)]
@@ -70,7 +70,7 @@ fn cuda_exit(ctx: BtfTracePointContext) -> i32 {
     // same moment may each find that none is alive; the second removes nothing.
     if PROCESSES.get_ptr(pid).is_some() && task.follow(SIGNAL.load()).read::<u32>(LIVE.load()) == 0
     {
-        let _ = PROCESSES.remove(pid);
+        gone(pid);
     }
     0
 }
@@ -85,12 +85,27 @@ fn cuda_exec(ctx: BtfTracePointContext) -> i32 {
         thread.process = 0;
         thread.devices_below = 0;
         thread.device = 0;
+        thread.window = 0;
+        thread.room = 0;
     }
     let pid = pid();
     if PROCESSES.get_ptr(pid).is_some() {
-        let _ = PROCESSES.remove(pid);
+        gone(pid);
     }
     0
+}
+
+/// A process is no more.
+#[inline(always)]
+fn gone(pid: u32) {
+    if trace::is_on() {
+        // SAFETY: as in `current`.
+        let process = unsafe { PROCESSES.get(pid) };
+        if let Some(process) = process {
+            rooms::process_ended(*process);
+        }
+    }
+    let _ = PROCESSES.remove(pid);
 }
 
 /// Ends the call that a thread is in, of which it will not return.
@@ -106,6 +121,6 @@ pub(crate) fn leave(thread: &mut Thread) {
         calls::count_untimed(hook, thread.agent);
     }
     if hook.waits() {
-        windows::waits_no_longer();
+        waiting::waits_no_longer();
     }
 }

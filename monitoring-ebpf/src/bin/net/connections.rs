@@ -12,11 +12,13 @@ use aya_ebpf::{
 use monitoring_common::{
     agents::OTHER,
     net::{NO_PEER, SocketState, lost::SOCKET_STATE, outcome, stage},
+    trace::detail::role,
 };
 use monitoring_ebpf::{lost::lost, sk_storage::SkStorage};
 
 use crate::{
     socket::{Socket, TCP_CLOSE, TCP_ESTABLISHED, TCP_LISTEN, TCP_SYN_SENT, TcpSocket},
+    spans,
     totals::{Level, add, current_agent, find_peer, has_peers, observe, on_own_level, peer, tcp},
 };
 
@@ -93,6 +95,9 @@ fn connecting(socket: Socket, first: bool) {
     state.peer = 0;
     state.sampled_us = 0;
     state.retransmits = socket.tcp().map_or(0, TcpSocket::retransmits);
+    state.role = role::CLIENT;
+    state.held = 1;
+    spans::hold(socket, state.owner);
     state.began_ns = now_ns();
     state.stage = stage::CONNECTING;
 }
@@ -114,7 +119,10 @@ fn listening(socket: Socket, first: bool) {
         peer: 0,
         stage: stage::LISTENING,
         found: 0,
+        role: role::SERVER,
+        held: 0,
     };
+    spans::hold(socket, state.owner);
 }
 
 #[inline(always)]
@@ -138,6 +146,7 @@ fn established(socket: Socket, old: i32, level: Level, first: bool) {
             {
                 observe(&mut totals.connect, now_ns.wrapping_sub(state.began_ns));
             }
+            spans::connected(socket, state, now_ns, outcome::SUCCESS, 0);
         }
         stage::LISTENING => {
             count_established(state.owner, false, level);
@@ -180,7 +189,9 @@ fn closed(socket: Socket, level: Level) {
     state.stage = stage::CLOSED;
     match before {
         stage::CONNECTING => {
-            let outcome = outcome_of(socket.error(), tcp_socket);
+            let error = socket.error();
+            let outcome = outcome_of(error, tcp_socket);
+            spans::connected(socket, state, now_ns(), outcome, error);
             if let Some(count) =
                 tcp(state.owner, level).and_then(|tcp| tcp.connects.get_mut(outcome))
             {
@@ -189,11 +200,12 @@ fn closed(socket: Socket, level: Level) {
             count_retransmits(tcp_socket, state, level);
         }
         stage::OPEN => {
-            if state.began_ns != 0
-                && let Some(totals) = tcp(state.owner, level)
-            {
-                let lifetime_ns = now_ns().wrapping_sub(state.began_ns);
-                observe(&mut totals.lifetime, lifetime_ns);
+            if state.began_ns != 0 {
+                let now_ns = now_ns();
+                if let Some(totals) = tcp(state.owner, level) {
+                    observe(&mut totals.lifetime, now_ns.wrapping_sub(state.began_ns));
+                }
+                spans::ended(socket, state, now_ns);
             }
             sample(socket, tcp_socket, state, level);
             count_retransmits(tcp_socket, state, level);

@@ -4,6 +4,7 @@ use aya_ebpf::Global;
 use monitoring_common::{
     agents::OTHER,
     net::{SocketState, lost::SOCKET_STATE, stage},
+    trace::detail::role,
 };
 use monitoring_ebpf::{
     ABSENT, agents::agent_of, iter::IterTaskFile, lost::lost, task_storage::Task,
@@ -12,6 +13,7 @@ use monitoring_ebpf::{
 use crate::{
     connections::{SOCKETS, adopt},
     socket::{Socket, TCP_CLOSE, TCP_LISTEN, TCP_SYN_SENT, TcpSocket},
+    spans,
 };
 
 /// Offset in `task_struct`.
@@ -59,8 +61,12 @@ fn found(socket: Socket, task: Task) {
         match connection {
             // Nothing to own yet.
             TCP_CLOSE => return,
-            TCP_LISTEN => state.stage = stage::LISTENING,
+            TCP_LISTEN => {
+                state.role = role::SERVER;
+                state.stage = stage::LISTENING;
+            }
             TCP_SYN_SENT => {
+                state.role = role::CLIENT;
                 state.stage = stage::CONNECTING;
                 state.retransmits = retransmits;
             }
@@ -73,6 +79,9 @@ fn found(socket: Socket, task: Task) {
         }
     }
     own(state, task);
+    if matches!(connection, TCP_LISTEN | TCP_SYN_SENT) && state.found == 1 {
+        spans::found(socket, task, task.read(TASK_TGID.load()), state.owner);
+    }
 }
 
 /// Of several processes that hold a socket, a watched one owns it.

@@ -1,8 +1,8 @@
 //! Family `net`: sockets, TCP connections, peers.
 //!
 //! `messages` counts what processes send and receive; where the kernel lacks the hooks for that,
-//! `packets` counts bytes instead. `connections` follows TCP's states in both cases. Nothing per
-//! event goes to userspace.
+//! `packets` counts bytes instead. `connections` follows TCP's states in both cases. What goes to
+//! userspace one by one are `spans`, of connections that were chosen.
 
 #![no_std]
 #![no_main]
@@ -16,6 +16,7 @@ mod existing;
 mod messages;
 mod packets;
 mod socket;
+mod spans;
 mod totals;
 
 monitoring_ebpf::object!();

@@ -7,6 +7,7 @@ use monitoring_ebpf::lost::lost;
 use crate::{
     connections::{SOCKETS, adopt, peer_of, sample_if_due},
     socket::Socket,
+    spans,
     totals::{Level, add_peer_bytes, current_agent, find_peer, flow, has_peers},
 };
 
@@ -80,6 +81,7 @@ fn on_connection(socket: Socket, agent: u16, direction: usize, length: u64) {
         add_peer_bytes(peer_of(socket, state), direction, length, Level::ALONE);
     }
     if state.stage == stage::OPEN {
+        spans::used(socket, state, agent);
         sample_if_due(socket, tcp_socket, state);
     }
 }

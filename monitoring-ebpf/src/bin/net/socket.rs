@@ -23,6 +23,10 @@ static SK_ERR: Global<u32> = Global::new(ABSENT);
 static SK_DADDR: Global<u32> = Global::new(ABSENT);
 #[unsafe(no_mangle)]
 static SK_RCV_SADDR: Global<u32> = Global::new(ABSENT);
+#[unsafe(no_mangle)]
+static SK_DPORT: Global<u32> = Global::new(ABSENT);
+#[unsafe(no_mangle)]
+static SK_FLAGS: Global<u32> = Global::new(ABSENT);
 /// Absent in kernels without IPv6.
 #[unsafe(no_mangle)]
 static SK_V6_DADDR: Global<u32> = Global::new(ABSENT);
@@ -42,6 +46,25 @@ static TP_MSTAMP: Global<u32> = Global::new(ABSENT);
 static TP_TOTAL_RETRANS: Global<u32> = Global::new(ABSENT);
 #[unsafe(no_mangle)]
 static TP_SEGS_OUT: Global<u32> = Global::new(ABSENT);
+#[unsafe(no_mangle)]
+static TP_SND_UNA: Global<u32> = Global::new(ABSENT);
+#[unsafe(no_mangle)]
+static TP_RCV_NXT: Global<u32> = Global::new(ABSENT);
+#[unsafe(no_mangle)]
+static TP_BYTES_ACKED: Global<u32> = Global::new(ABSENT);
+#[unsafe(no_mangle)]
+static TP_BYTES_RECEIVED: Global<u32> = Global::new(ABSENT);
+#[unsafe(no_mangle)]
+static TP_BYTES_SENT: Global<u32> = Global::new(ABSENT);
+#[unsafe(no_mangle)]
+static TP_BYTES_RETRANS: Global<u32> = Global::new(ABSENT);
+/// The local port in the order of the network. It stays when the socket gives the port back.
+#[unsafe(no_mangle)]
+static TP_SPORT: Global<u32> = Global::new(ABSENT);
+
+/// The bit of `SK_FLAGS` that says that the other side has said it was done (`SOCK_DONE`).
+#[unsafe(no_mangle)]
+static DONE_MASK: Global<u32> = Global::new(0);
 
 /// Address families, of the kernel's `include/linux/socket.h`.
 pub(crate) const AF_UNIX: u16 = 1;
@@ -207,8 +230,26 @@ impl Socket {
     /// The other side's address.
     #[inline(always)]
     pub(crate) fn remote(self) -> Words {
-        let [remote, _] = self.addresses(self.read(SK_FAMILY.load()));
+        let [remote, _] = self.both_addresses();
         remote
+    }
+
+    /// The remote and the local address.
+    #[inline(always)]
+    pub(crate) fn both_addresses(self) -> [Words; 2] {
+        self.addresses(self.read(SK_FAMILY.load()))
+    }
+
+    /// The other side's port.
+    #[inline(always)]
+    pub(crate) fn remote_port(self) -> u16 {
+        u16::from_be(self.read(SK_DPORT.load()))
+    }
+
+    /// Whether the other side has said that it sends nothing more.
+    #[inline(always)]
+    fn is_done(self) -> bool {
+        self.read::<u32>(SK_FLAGS.load()) & DONE_MASK.load() != 0
     }
 
     #[inline(always)]
@@ -257,6 +298,48 @@ impl TcpSocket {
     #[inline(always)]
     pub(crate) fn segments_sent(self) -> u32 {
         self.0.read(TP_SEGS_OUT.load())
+    }
+
+    #[inline(always)]
+    pub(crate) fn local_port(self) -> u16 {
+        u16::from_be(self.0.read(TP_SPORT.load()))
+    }
+
+    /// Bytes of payload that were sent, each once. What was sent again and again is not in it.
+    #[inline(always)]
+    pub(crate) fn sent_bytes(self) -> u64 {
+        let all: u64 = self.0.read(TP_BYTES_SENT.load());
+        all.wrapping_sub(self.0.read(TP_BYTES_RETRANS.load()))
+    }
+
+    /// Bytes of payload that were received, each once. The kernel counts the end (`FIN`) as one byte.
+    #[inline(always)]
+    pub(crate) fn received_bytes(self) -> u64 {
+        let all: u64 = self.0.read(TP_BYTES_RECEIVED.load());
+        all.wrapping_sub(self.0.is_done().into())
+    }
+
+    /// The initial sequence numbers of this side and of the other one, at any time after the handshake.
+    ///
+    /// What was acknowledged and what was received is counted since then by the very steps in which the
+    /// numbers advance. Of the two first segments, which take one number each, the kernel counts that of
+    /// the side that connected as acknowledged, and the other ones not.
+    #[inline(always)]
+    #[allow(
+        clippy::cast_possible_truncation,
+        reason = "sequence numbers have 32 bits"
+    )]
+    pub(crate) fn initial_sequences(self, connected: bool) -> (u32, u32) {
+        let acknowledged: u64 = self.0.read(TP_BYTES_ACKED.load());
+        let received: u64 = self.0.read(TP_BYTES_RECEIVED.load());
+        let local: u32 = self.0.read(TP_SND_UNA.load());
+        let remote: u32 = self.0.read(TP_RCV_NXT.load());
+        (
+            local
+                .wrapping_sub(acknowledged as u32)
+                .wrapping_sub(u32::from(!connected)),
+            remote.wrapping_sub(received as u32).wrapping_sub(1),
+        )
     }
 }
 

@@ -20,6 +20,7 @@ use monitoring_ebpf::{
     agents::{agent_of, new_epoch, set_agent},
     lost::lost,
     object::Object,
+    trace,
 };
 
 use crate::{
@@ -56,6 +57,7 @@ fn sched_process_exec(ctx: BtfTracePointContext) -> i32 {
         started_ticks: started_ticks(task),
         agent: agent_of(pid),
     };
+    trace::forget(pid, process.started_ticks);
     if !has_rules() {
         count(process.agent, |counts| counts.executed += 1);
         return 0;

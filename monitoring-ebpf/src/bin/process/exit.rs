@@ -16,7 +16,7 @@ use crate::{
         EXIT_CODE, GROUP_EXIT_CODE, GROUP_LEADER, LIVE, NR_THREADS, OOM_MM, SIGNAL, SIGNAL_FLAGS,
         START_BOOTTIME, TGID, started_ticks,
     },
-    has_rules,
+    has_rules, spans,
 };
 
 /// Whether the tracepoint says who is the last of its process. 0 or 1.
@@ -37,11 +37,12 @@ static ENDED: LruHashMap<[u64; 2], u32, MAX_ENDED> = LruHashMap::new();
 
 /// How a process ended.
 #[derive(Clone, Copy)]
-struct End {
-    pid: u32,
+pub(crate) struct End {
+    pub(crate) pid: u32,
     started_ticks: u32,
-    status: u32,
-    out_of_memory: bool,
+    /// As `wait` gives it.
+    pub(crate) status: u32,
+    pub(crate) out_of_memory: bool,
 }
 
 /// `TP_PROTO(struct task_struct *p)`, as BTF tracepoint since 5.5; since 6.16 with a second
@@ -72,6 +73,7 @@ fn sched_process_exit(ctx: BtfTracePointContext) -> i32 {
         // Set when the kernel, or a memory cgroup, was out of memory and chose this process.
         out_of_memory: signal.follow(OOM_MM.load()).address() != 0,
     };
+    spans::ended(Task::from_argument(leader.as_ptr()), end);
     let pending = if has_rules() { asked(pid) } else { None };
     if !pending.is_some_and(|pending| send(end, pending)) {
         count(agent_of(pid), |counts| {

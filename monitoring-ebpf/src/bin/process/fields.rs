@@ -23,6 +23,10 @@ offsets! {
     PID;
     /// `start_boottime` in `task_struct`: nanoseconds.
     START_BOOTTIME;
+    /// `start_time` in `task_struct`: nanoseconds of the monotonic clock.
+    START_TIME;
+    /// `real_parent` in `task_struct`.
+    REAL_PARENT;
     /// `group_leader` in `task_struct`.
     GROUP_LEADER;
     /// `signal` in `task_struct`.

@@ -14,6 +14,7 @@ mod cpu;
 mod exec;
 mod exit;
 mod fields;
+mod spans;
 
 use aya_ebpf::{
     bindings::BPF_F_NO_PREALLOC,
@@ -34,9 +35,10 @@ use monitoring_ebpf::{
     object,
     object::Object,
     task_storage::Task,
+    trace,
 };
 
-use crate::fields::{PID, TGID, started_ticks};
+use crate::fields::{GROUP_LEADER, PID, TGID, started_ticks};
 
 object!();
 
@@ -77,12 +79,18 @@ fn sched_process_fork(ctx: BtfTracePointContext) -> i32 {
     if child_pid == parent_pid {
         return 0;
     }
+    if trace::is_on() && trace::publishes(parent_pid) {
+        let parent_ticks = started_ticks(parent.follow(GROUP_LEADER.load()));
+        let child = (child_pid, started_ticks(child));
+        trace::inherit((parent_pid, parent_ticks), child);
+    }
     let mut agent = agent_of(parent_pid);
     if set_agent(child_pid, agent, started_ticks(child)).is_err() {
         lost(LABELS_FULL);
         agent = OTHER;
     }
     count(agent, |counts| counts.started += 1);
+    spans::made(Task::from_argument(ctx.arg(1)), agent);
     0
 }
 
@@ -97,6 +105,7 @@ fn sched_process_free(ctx: BtfTracePointContext) -> i32 {
     let pid: u32 = task.read(TGID.load());
     if task.read::<u32>(PID.load()) == pid {
         forget(pid, started_ticks(task));
+        trace::forget(pid, started_ticks(task));
     }
     0
 }

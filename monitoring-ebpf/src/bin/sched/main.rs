@@ -1,7 +1,7 @@
 //! Family `sched`: context switches, how long tasks wait for a CPU, and why they are not on one.
 //!
 //! These programs run at every context switch and every wakeup of the node. Sums go to per-CPU
-//! arrays; nothing per event goes to userspace. What a task was doing when it left its CPU is kept
+//! arrays; nothing per event goes to userspace but what `gaps` tells of, which were long. What a task was doing when it left its CPU is kept
 //! in its own storage.
 //!
 //! # Who may touch a task's state at a time
@@ -20,8 +20,8 @@
     reason = "the attribute macros hand the context over"
 )]
 
+mod gaps;
 mod pass;
-mod reason;
 mod totals;
 
 use aya_ebpf::{
@@ -44,7 +44,7 @@ use monitoring_ebpf::{
     ABSENT,
     agents::{agent_of, label_epoch},
     lost::lost,
-    object,
+    object, reason, switch,
     task_storage::{Task, TaskStorage},
 };
 
@@ -52,20 +52,9 @@ use crate::totals::TotalsOf;
 
 object!();
 
-/// Offsets in `task_struct`. The agent loads the programs only where it knows them all.
-#[unsafe(no_mangle)]
-static PID_OFFSET: Global<u32> = Global::new(ABSENT);
-#[unsafe(no_mangle)]
-static TGID_OFFSET: Global<u32> = Global::new(ABSENT);
-#[unsafe(no_mangle)]
-static STATE_OFFSET: Global<u32> = Global::new(ABSENT);
-/// Of `nvcsw`, the number of voluntary switches.
+/// Offset in `task_struct` of `nvcsw`, the number of voluntary switches.
 #[unsafe(no_mangle)]
 static VOLUNTARY_OFFSET: Global<u32> = Global::new(ABSENT);
-
-/// Whether `sched_switch` has its fourth argument.
-#[unsafe(no_mangle)]
-static HAS_PREV_STATE: Global<u32> = Global::new(0);
 
 /// What each task remembers. Created by `task_newtask` and `pass`; the programs that run with a
 /// run queue locked only look, because making room there may deadlock before 6.4.
@@ -120,21 +109,11 @@ fn leave(ctx: &BtfTracePointContext, task: Task, now_ns: u64, epoch: u32, totals
     if let Some(totals) = totals.of(state.agent) {
         totals.switches[kind] += 1;
     }
-    // Whether it can go on is for the task to say. While its run queue is locked nobody makes a
-    // task runnable that has left it, so that 0 is the truth; other values may have changed.
-    let current: u32 = task.read(STATE_OFFSET.load());
-    let preempted = ctx.arg::<u64>(0) & 0xff != 0;
-    if preempted || current == 0 {
+    let Some(slept_in) = switch::slept_in(ctx, task) else {
         state.reason = PREEMPTED;
         state.queued_ns = now_ns;
         state.off_ns = now_ns;
         return;
-    }
-    // Before 5.18 a waker on another CPU may have overwritten the state meanwhile.
-    let slept_in = if HAS_PREV_STATE.load() == 0 {
-        current
-    } else {
-        ctx.arg(3)
     };
     state.reason = reason::of_sleep(task, slept_in);
     state.queued_ns = 0;
@@ -152,6 +131,7 @@ fn arrive(task: Task, now_ns: u64, epoch: u32, totals: &mut TotalsOf) {
     }
     state.off_ns = 0;
     relabel(state, task, epoch);
+    gaps::ended(task, state, off_ns, now_ns);
     let Some(totals) = totals.of(state.agent) else {
         return;
     };
@@ -235,13 +215,13 @@ fn relabel(state: &mut TaskState, task: Task, epoch: u32) {
 
 #[inline(always)]
 fn agent(task: Task) -> AgentId {
-    agent_of(task.read(TGID_OFFSET.load()))
+    agent_of(switch::process(task))
 }
 
 /// Each CPU's idle task has the number 0. Idling is no work, and its end no waiting.
 #[inline(always)]
 fn is_idle(task: Task) -> bool {
-    task.read::<u32>(PID_OFFSET.load()) == 0
+    switch::thread(task) == 0
 }
 
 /// A task without a state leaves its CPU. That is a loss once every task should have one.

@@ -1,7 +1,7 @@
 //! The pass over all tasks at each collection: gives a state to those that have none, and sums up
 //! what is still in progress. It writes no state that exists.
 
-use aya_ebpf::{Global, btf_maps::Array, macros::btf_map};
+use aya_ebpf::{btf_maps::Array, macros::btf_map};
 use core::ptr;
 use monitoring_common::{
     agents::MAX_AGENTS,
@@ -13,14 +13,10 @@ use monitoring_common::{
     },
 };
 use monitoring_ebpf::{
-    ABSENT, agents::label_epoch, iter::IterTask, lost::lost, task_storage::Task,
+    agents::label_epoch, iter::IterTask, lost::lost, reason, switch, task_storage::Task,
 };
 
-use crate::{STATE_OFFSET, TASKS, VOLUNTARY_OFFSET, agent, now_ns, reason};
-
-/// Offset of `on_cpu` in `task_struct`.
-#[unsafe(no_mangle)]
-static ON_CPU_OFFSET: Global<u32> = Global::new(ABSENT);
+use crate::{TASKS, VOLUNTARY_OFFSET, agent, now_ns};
 
 /// What is in progress, by agent. The agent zeroes it before each pass; one thread makes them all,
 /// so that plain additions do.
@@ -57,7 +53,7 @@ extern "C" fn every_task(context: *mut IterTask) -> i32 {
 /// no observation for the histogram.
 #[inline(always)]
 fn first_state(task: Task) -> TaskState {
-    let task_state: u32 = task.read(STATE_OFFSET.load());
+    let task_state = switch::state(task);
     TaskState {
         off_ns: if reason::is_dead(task_state) {
             0
@@ -68,7 +64,7 @@ fn first_state(task: Task) -> TaskState {
         voluntary: task.read(VOLUNTARY_OFFSET.load()),
         epoch: label_epoch(),
         agent: agent(task),
-        reason: if task_state == 0 || is_on_cpu(task) {
+        reason: if task_state == 0 || switch::is_on_cpu(task) {
             PREEMPTED
         } else {
             reason::of_sleep(task, task_state)
@@ -95,7 +91,7 @@ fn add_in_progress(task: Task, state: &TaskState) {
     let now_ns = now_ns();
     // SAFETY: as above.
     let still_off_ns = unsafe { ptr::read_volatile(&raw const state.off_ns) };
-    if off_ns == 0 || still_off_ns != off_ns || is_on_cpu(task) {
+    if off_ns == 0 || still_off_ns != off_ns || switch::is_on_cpu(task) {
         return;
     }
     let agent = if state.epoch == label_epoch() {
@@ -115,11 +111,6 @@ fn add_in_progress(task: Task, state: &TaskState) {
         add(sums, reason, queued_ns - off_ns);
         add(sums, RUNQUEUE, now_ns.saturating_sub(queued_ns));
     }
-}
-
-#[inline(always)]
-fn is_on_cpu(task: Task) -> bool {
-    task.read::<u32>(ON_CPU_OFFSET.load()) != 0
 }
 
 #[inline(always)]

@@ -4,6 +4,7 @@ use std::{
     cell::RefCell,
     collections::BTreeMap,
     sync::{Mutex, PoisonError},
+    time::Duration,
 };
 
 use serde::Serialize;
@@ -18,6 +19,17 @@ pub(crate) struct Tally {
     copied_bytes: BTreeMap<&'static str, u64>,
     allocated_bytes: u64,
     freed_bytes: u64,
+    /// Waits for streams, in the order in which a thread waited, one thread after another.
+    waits: Vec<Wait>,
+}
+
+/// A wait for a stream of the thread's own, by the workload's clock.
+#[derive(Debug, Serialize)]
+struct Wait {
+    /// Of the wait itself.
+    wait_ns: u128,
+    /// Since before the thread's first launch.
+    since_launch_ns: u128,
 }
 
 #[derive(Debug, Default, Serialize)]
@@ -67,6 +79,16 @@ pub(crate) fn freed(bytes: usize) {
     OWN.with_borrow_mut(|own| own.freed_bytes += bytes as u64);
 }
 
+/// Notes a wait for a stream, and how long ago its launches began when it was over.
+pub(crate) fn waited(wait: Duration, since_launch: Duration) {
+    OWN.with_borrow_mut(|own| {
+        own.waits.push(Wait {
+            wait_ns: wait.as_nanos(),
+            since_launch_ns: since_launch.as_nanos(),
+        });
+    });
+}
+
 /// Adds the calling thread's counts to the total.
 pub(crate) fn finish_thread() {
     let own = OWN.take();
@@ -85,6 +107,7 @@ pub(crate) fn finish_thread() {
     for (direction, bytes) in own.copied_bytes {
         *total.copied_bytes.entry(direction).or_default() += bytes;
     }
+    total.waits.extend(own.waits);
     total.allocated_bytes += own.allocated_bytes;
     total.freed_bytes += own.freed_bytes;
 }

@@ -1,6 +1,6 @@
 //! The work itself, divided between threads.
 
-use std::thread;
+use std::{thread, time::Instant};
 
 use anyhow::{Result, anyhow, bail};
 
@@ -61,13 +61,16 @@ impl<'a> Work<'a> {
         for stream in &mut streams {
             self.cuda.create_stream(stream);
         }
+        let begun = Instant::now();
         self.launch(&streams);
         self.allocate();
         self.copy()?;
         self.launch_graph();
         self.fail();
         for stream in streams {
+            let waiting = Instant::now();
             self.cuda.synchronize_stream(stream);
+            tally::waited(waiting.elapsed(), begun.elapsed());
             self.cuda.destroy_stream(stream);
         }
         self.cuda.synchronize();

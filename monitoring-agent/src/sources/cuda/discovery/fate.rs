@@ -1,6 +1,7 @@
 //! What became of the calls of processes that mapped a file before it was probed.
 
-use super::{Discovery, MappedFile};
+use super::Discovery;
+use crate::executed::MappedFile;
 
 /// What became of a process's calls that has mapped a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,6 +1,6 @@
 //! What one process uses of CUDA. Knows no files' contents.
 
-use super::{events::MappedFile, opening::FileKey};
+use crate::executed::{FileKey, MappedFile};
 
 /// What a process uses of CUDA.
 #[derive(Debug, Default)]

@@ -4,73 +4,48 @@
 //! and when they were deleted or replaced since.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeSet, HashMap, HashSet},
     fs::{self, File, OpenOptions},
-    io::{self, BufRead as _, BufReader, Read as _},
+    io,
+    ops::ControlFlow,
     os::{
         fd::AsRawFd as _,
         unix::fs::{MetadataExt as _, OpenOptionsExt as _},
     },
+    path::Path,
 };
 
-/// Most bytes of one line of `/proc/PID/maps`: a path has at most 4,096, each written as 4 at most.
-const LINE_BYTES: u64 = 32 * 1024;
+use crate::process_maps::{self, Mapping, Reader};
 
-/// A part of a file that a process has mapped.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Mapping {
-    pub(super) start: u64,
-    end: u64,
-    /// Of its start, in the file.
-    offset: u64,
-    /// Of the file's device.
-    major: u32,
-    minor: u32,
-    inode: u64,
-    /// The file's name, without its folders.
-    pub(super) file_name: Vec<u8>,
-}
-
-impl Mapping {
-    /// An address's offset in the file.
-    pub(super) fn offset_of(&self, address: u64) -> u64 {
-        (address - self.start).saturating_add(self.offset)
-    }
-
-    /// Whether an address of another process's is the same place of the same file.
-    pub(super) fn is_same(&self, other: &Self, address: u64) -> bool {
-        let file = |mapping: &Self| (mapping.major, mapping.minor, mapping.inode);
-        file(self) == file(other) && self.offset_of(address) == other.offset_of(address)
-    }
-}
+/// Most files of one process that are looked at; one with all of Python's libraries has some hundred.
+const MAX_FILES: usize = 2_048;
 
 /// The files that addresses of a process lie in; nothing for those that lie in none.
 ///
 /// # Errors
 ///
 /// The list cannot be read. One without an entry is that of a process that has ended.
-pub(super) fn find(pid: u32, addresses: &BTreeSet<u64>) -> io::Result<HashMap<u64, Mapping>> {
-    let mut maps = BufReader::new(File::open(format!("/proc/{pid}/maps"))?);
+pub(super) fn find(
+    pid: u32,
+    addresses: &BTreeSet<u64>,
+) -> io::Result<HashMap<u64, Mapping<'static>>> {
+    let process = format!("/proc/{pid}");
     let mut found = HashMap::new();
-    let mut line = Vec::new();
     let mut any = false;
-    while maps
-        .by_ref()
-        .take(LINE_BYTES)
-        .read_until(b'\n', &mut line)?
-        > 0
-    {
+    Reader::new(process_maps::open(Path::new(&process))?).for_each(|mapping| {
         any = true;
-        if let Some(mapping) = parse(line.trim_ascii_end()) {
-            for address in addresses.range(mapping.start..mapping.end) {
-                found.insert(*address, mapping.clone());
-            }
-            if addresses.last().is_none_or(|last| *last < mapping.end) {
-                break;
+        if mapping.is_file() {
+            for address in addresses.range(mapping.range.clone()) {
+                found.insert(*address, mapping.clone().into_owned());
             }
         }
-        line.clear();
-    }
+        let is_last = |last: &u64| *last < mapping.range.end;
+        if addresses.last().is_none_or(is_last) {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        }
+    })?;
     if any {
         Ok(found)
     } else {
@@ -78,29 +53,30 @@ pub(super) fn find(pid: u32, addresses: &BTreeSet<u64>) -> io::Result<HashMap<u6
     }
 }
 
-/// A line of `/proc/PID/maps`, if it is of a file.
-fn parse(line: &[u8]) -> Option<Mapping> {
-    let mut fields = line.splitn(6, |byte| *byte == b' ');
-    let mut field = || str::from_utf8(fields.next()?).ok();
-    let hex = |text: &str| u64::from_str_radix(text, 16).ok();
-    let (start, end) = field()?.split_once('-')?;
-    field()?;
-    let offset = hex(field()?)?;
-    let (major, minor) = field()?.split_once(':')?;
-    let inode = field()?.parse().ok()?;
-    let path = fields.next()?.trim_ascii_start();
-    let path = path.strip_suffix(b" (deleted)").unwrap_or(path);
-    let file_name = path.rsplit(|byte| *byte == b'/').next()?;
-    let mapping = Mapping {
-        start: hex(start)?,
-        end: hex(end)?,
-        offset,
-        major: u32::from_str_radix(major, 16).ok()?,
-        minor: u32::from_str_radix(minor, 16).ok()?,
-        inode,
-        file_name: file_name.to_vec(),
-    };
-    (inode != 0 && mapping.start < mapping.end).then_some(mapping)
+/// The files that a process executes, each once, of the first [`MAX_FILES`]: where its code begins.
+pub(super) fn executed(pid: u32) -> io::Result<Vec<Mapping<'static>>> {
+    let process = format!("/proc/{pid}");
+    let mut files = Vec::new();
+    let mut known = HashSet::new();
+    Reader::new(process_maps::open(Path::new(&process))?).for_each(|mapping| {
+        if mapping.is_executed()
+            && mapping.is_file()
+            && known.insert((mapping.device, mapping.inode))
+        {
+            files.push(mapping.clone().into_owned());
+        }
+        if files.len() < MAX_FILES {
+            ControlFlow::Continue(())
+        } else {
+            ControlFlow::Break(())
+        }
+    })?;
+    Ok(files)
+}
+
+/// Whether an address is the same place of the same file in mappings of two processes.
+pub(super) fn is_same_place(one: &Mapping<'_>, other: &Mapping<'_>, address: u64) -> bool {
+    one.is_same_file(other) && one.offset_of(address) == other.offset_of(address)
 }
 
 /// Tells files apart, also when a number is used again.
@@ -113,11 +89,11 @@ pub(super) struct FileId {
 
 /// Opens the file of a mapping, if it is a regular one that a file system of the node's own holds:
 /// opening a device can set something off, and a file of a tenant's server may never answer.
-pub(super) fn open(pid: u32, mapping: &Mapping) -> io::Result<(File, FileId)> {
+pub(super) fn open(pid: u32, mapping: &Mapping<'_>) -> io::Result<(File, FileId)> {
     if !is_answered_for(pid, mapping)? {
         return Err(io::ErrorKind::Unsupported.into());
     }
-    let Mapping { start, end, .. } = mapping;
+    let (start, end) = (mapping.range.start, mapping.range.end);
     // A place only, which is not opened yet.
     let place = OpenOptions::new()
         .read(true)
@@ -141,8 +117,12 @@ pub(super) fn open(pid: u32, mapping: &Mapping) -> io::Result<(File, FileId)> {
 
 /// Whether the kernel itself, and no process, answers for the file's content. What no table of
 /// mounts has is not known to be so.
-fn is_answered_for(pid: u32, mapping: &Mapping) -> io::Result<bool> {
-    let device = format!("{}:{}", mapping.major, mapping.minor);
+fn is_answered_for(pid: u32, mapping: &Mapping<'_>) -> io::Result<bool> {
+    let device = format!(
+        "{}:{}",
+        libc::major(mapping.device),
+        libc::minor(mapping.device)
+    );
     for whose in [pid.to_string(), "self".to_owned()] {
         let mounts = fs::read(format!("/proc/{whose}/mountinfo"))?;
         if let Some(kind) = file_system(&mounts, device.as_bytes()) {
@@ -184,30 +164,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines() {
-        let check = |line: &str, want: Option<(u64, u64, &str)>| {
-            let mapping = parse(line.as_bytes());
-            let got = mapping
-                .as_ref()
-                .map(|mapping| (mapping.start, mapping.offset, &*mapping.file_name));
-            let want = want.map(|(start, offset, name)| (start, offset, name.as_bytes()));
-            assert_eq!(got, want, "{line}");
-        };
-        check(
-            "5581a000-5581b000 r-xp 00001000 fd:01 1234                       /usr/bin/train",
-            Some((0x5581_a000, 0x1000, "train")),
-        );
-        check(
-            "5581a000-5581b000 r-xp 00001000 fd:01 1234     /opt/a b/lib x.so (deleted)",
-            Some((0x5581_a000, 0x1000, "lib x.so")),
-        );
-        check(
-            "5581a000-5581b000 rw-p 00000000 00:00 0          [heap]",
-            None,
-        );
-        check("5581a000-5581b000 rw-p 00000000 00:00 0", None);
-        check("5581b000-5581a000 rw-p 00000000 fd:01 1234 /x", None);
-        check("", None);
+    fn files_by_address() {
+        let own = std::process::id();
+        let address = files_by_address as *const () as u64;
+        let stack = (&raw const own).expose_provenance() as u64;
+        let asked = BTreeSet::from([0, address, stack, u64::MAX]);
+        let found = find(own, &asked).unwrap();
+        let program = std::env::current_exe().unwrap();
+        let program = program.file_name().unwrap().as_encoded_bytes();
+        assert_eq!(found[&address].file_name(), program);
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(is_same_place(&found[&address], &found[&address], address));
+        assert!(find(own, &BTreeSet::new()).unwrap().is_empty());
+        assert!(find(u32::MAX, &asked).is_err());
     }
 
     #[test]
@@ -235,8 +204,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_line_makes_it_panic(line: Vec<u8>, mounts: Vec<u8>) {
-            parse(&line);
+        fn no_table_makes_it_panic(mounts: Vec<u8>) {
             file_system(&mounts, b"1:2");
         }
     }

@@ -51,7 +51,7 @@ impl Name {
     /// ```
     pub fn new(symbol: &[u8], cut: bool) -> Self {
         let end = symbol.iter().position(|byte| *byte == 0);
-        let symbol = &symbol[..end.unwrap_or(symbol.len())];
+        let symbol = within_file(&symbol[..end.unwrap_or(symbol.len())]);
         let room = FULL_CHARS - CUT.chars().count();
         let (mut full, label) = match rust(symbol).or_else(|| cpp(symbol)) {
             Some((full, label)) => (printable(full.as_bytes(), room), Some(label)),
@@ -80,6 +80,19 @@ impl Name {
     pub(super) fn bytes(&self) -> usize {
         size_of::<Self>() + self.full.len() + self.label.len()
     }
+}
+
+/// The symbol by which its own file knows a kernel that is no other's: where device code is linked,
+/// nvcc puts the file before it, after the number of characters that this takes.
+fn within_file(symbol: &[u8]) -> &[u8] {
+    let own = || {
+        let rest = symbol.strip_prefix(b"__nv_static_")?;
+        let digits = rest.iter().position(|byte| *byte == b'_')?;
+        let length: usize = str::from_utf8(&rest[..digits]).ok()?.parse().ok()?;
+        let own = rest.get(digits.checked_add(1)?.checked_add(length)?..)?;
+        own.strip_prefix(b"_").filter(|own| !own.is_empty())
+    };
+    own().unwrap_or(symbol)
 }
 
 /// Full name and label of a Rust function.

@@ -1,9 +1,10 @@
 //! Finds out what functions are called of which nothing was sent: by what processes have
-//! registered, and by the files that functions lie in.
+//! registered, by what the files register that functions lie in, and by those files' symbols.
 //! Bounded in what it reads and keeps.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
+    fs::File,
     io, iter,
     sync::Arc,
 };
@@ -12,14 +13,16 @@ use monitoring_common::cuda::{ProcessId, pid_of};
 
 use super::{
     Name, Said,
-    modules::{self, FileId, Mapping},
+    elf::{self, Problem},
+    modules::{self, FileId},
     registered::{self, Host, Registered},
-    symbols::{self, Problem},
+    startups::Startups,
+    symbols,
 };
-use crate::printable::printable;
+use crate::{printable::printable, process_maps::Mapping};
 
 /// Bytes of symbol tables that are read at a time: the two of the largest file.
-const READ_BYTES: u64 = 2 * symbols::MAX_TABLE_BYTES;
+const READ_BYTES: u64 = 2 * elf::MAX_TABLE_BYTES;
 
 /// Most answers that are kept for the next process of the same program.
 const MAX_ANSWERS: usize = 16_384;
@@ -35,6 +38,7 @@ const FILE_NAME_CHARS: usize = 64;
 #[derive(Debug, Default)]
 pub struct Resolver {
     registered: Arc<Registered>,
+    startups: Startups,
     /// What is at an offset in a file.
     answers: HashMap<(FileId, u64), Option<Arc<Name>>>,
 }
@@ -74,19 +78,20 @@ impl Resolver {
             Err(_) => return Self::unreadable(functions),
         };
         let mut names = Vec::new();
-        let handle = Arc::new(Name::unknown("handle"));
+        let mut handles = BTreeSet::new();
         let said = self.said(process, functions, said);
         for function in functions {
             if let Some(name) = said.get(function) {
                 mappings.remove(function);
                 names.push((*function, Arc::clone(name)));
             } else if !mappings.contains_key(function) {
-                names.push((*function, Arc::clone(&handle)));
+                handles.insert(*function);
             }
         }
-        let mut parts: BTreeMap<u64, (Mapping, Vec<u64>)> = BTreeMap::new();
+        names.extend(self.of_handles(process, handles, budget));
+        let mut parts: BTreeMap<u64, (Mapping<'_>, Vec<u64>)> = BTreeMap::new();
         for (function, mapping) in mappings {
-            let part = parts.entry(mapping.start);
+            let part = parts.entry(mapping.range.start);
             let (_, functions) = part.or_insert((mapping, Vec::new()));
             functions.push(function);
         }
@@ -101,11 +106,34 @@ impl Resolver {
         all(functions, "unreadable")
     }
 
+    /// Functions that lie in no file.
+    fn of_handles(
+        &mut self,
+        process: ProcessId,
+        mut handles: BTreeSet<u64>,
+        budget: &mut Budget,
+    ) -> Vec<(u64, Arc<Name>)> {
+        if handles.is_empty() {
+            return Vec::new();
+        }
+        let Ok(found) = self.startups.by_handles(process, &handles, &mut budget.0) else {
+            return Vec::new();
+        };
+        let mut names = Vec::new();
+        for (handle, name) in found {
+            if handles.remove(&handle) {
+                names.push((handle, Arc::new(name)));
+            }
+        }
+        names.extend(all(&handles, "handle"));
+        names
+    }
+
     /// Functions in one part of a file.
     fn of_file(
         &mut self,
         pid: u32,
-        mapping: &Mapping,
+        mapping: &Mapping<'_>,
         functions: &[u64],
         budget: &mut Budget,
     ) -> Vec<(u64, Arc<Name>)> {
@@ -120,19 +148,14 @@ impl Resolver {
             .filter(|offset| !self.answers.contains_key(&(id, *offset)))
             .collect();
         if !asked.is_empty() {
-            let mut found = match symbols::at(&file, &asked, &mut budget.0) {
-                Ok(found) => found,
-                Err(Problem::Malformed) => HashMap::new(),
-                Err(Problem::TooMuch) => return Vec::new(),
+            let Ok(mut found) = self.of_code(&file, id, &asked, &mut budget.0) else {
+                return Vec::new();
             };
             if self.answers.len() + asked.len() > MAX_ANSWERS {
                 self.answers.clear();
             }
             for offset in asked {
-                let name = found.remove(&offset).map(|symbol| {
-                    let kernel = symbols::kernel_of(&symbol.text);
-                    Arc::new(Name::new(&kernel, symbol.cut))
-                });
+                let name = found.remove(&offset).map(Arc::new);
                 self.answers.insert((id, offset), name);
             }
         }
@@ -147,6 +170,39 @@ impl Resolver {
                 )
             })
             .collect()
+    }
+
+    /// Functions at offsets in a file, of those that have a name. What the file registers is what
+    /// the process says when it starts; a symbol may be the compiler's own.
+    fn of_code(
+        &mut self,
+        file: &File,
+        id: FileId,
+        asked: &[u64],
+        budget: &mut u64,
+    ) -> Result<HashMap<u64, Name>, Problem> {
+        let registered = self.startups.of(file, id, budget)?.symbols(file, asked);
+        let left: Vec<u64> = asked
+            .iter()
+            .copied()
+            .filter(|offset| !registered.contains_key(offset))
+            .collect();
+        let mut names: HashMap<u64, Name> = registered
+            .into_iter()
+            .map(|(offset, symbol)| (offset, Name::new(&symbol.text, symbol.cut)))
+            .collect();
+        if !left.is_empty() {
+            let symbols = match symbols::at(file, &left, budget) {
+                Ok(found) => found,
+                Err(Problem::Malformed) => HashMap::new(),
+                Err(Problem::TooMuch) => return Err(Problem::TooMuch),
+            };
+            names.extend(symbols.into_iter().map(|(offset, symbol)| {
+                let kernel = symbols::kernel_of(&symbol.text);
+                (offset, Name::new(&kernel, symbol.cut))
+            }));
+        }
+        Ok(names)
     }
 
     /// Names that a process has said, or those from which it was forked: it has their functions at
@@ -201,8 +257,8 @@ fn is_gone(error: &io::Error) -> bool {
 }
 
 /// A function without a name: where it lies in which file.
-fn unknown(mapping: &Mapping, function: u64) -> Arc<Name> {
-    let file = printable(&mapping.file_name, FILE_NAME_CHARS);
+fn unknown(mapping: &Mapping<'_>, function: u64) -> Arc<Name> {
+    let file = printable(mapping.file_name(), FILE_NAME_CHARS);
     let offset = mapping.offset_of(function);
     Arc::new(Name::unknown(&format!("{file}+0x{offset:x}")))
 }
@@ -217,7 +273,7 @@ fn same_places(pid: u32, ancestor: u32, addresses: &BTreeSet<u64>) -> BTreeSet<u
         [pid, ancestor].map(|each| modules::find(each, addresses).unwrap_or_default());
     let same = |address: &&u64| {
         let both = ours.get(*address).zip(theirs.get(*address));
-        both.is_some_and(|(ours, theirs)| ours.is_same(theirs, **address))
+        both.is_some_and(|(ours, theirs)| modules::is_same_place(ours, theirs, **address))
     };
     addresses.iter().filter(same).copied().collect()
 }

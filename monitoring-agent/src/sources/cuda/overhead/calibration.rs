@@ -1,16 +1,16 @@
 //! What a probe costs on this machine: measured on two functions of the agent's own, which do
 //! nothing and begin as CUDA's functions do.
 
-use std::{arch::naked_asm, fs, hint::black_box, path::Path, time::Instant};
+use std::{arch::naked_asm, hint::black_box, ops::ControlFlow, path::Path, time::Instant};
 
 use anyhow::{Context as _, ensure};
 use monitoring_common::cuda::{Hook, MAX_CALLS, kind::PLAIN};
 
-use super::super::{
-    calls::CallMaps,
-    probes::{Ends, release},
+use super::super::{calls::CallMaps, probes::Ends};
+use crate::{
+    loader::{Loaded, release},
+    process_maps::{self, Reader},
 };
-use crate::loader::Loaded;
 
 /// What probes add, in nanoseconds: the least of several measurements, so that whatever else the
 /// machine does meanwhile is not in it.
@@ -119,17 +119,17 @@ fn round_ns(nested: u32) -> f64 {
 
 /// Where something of this program lies in its file.
 fn file_offset(address: u64) -> anyhow::Result<u64> {
-    let mappings = fs::read_to_string("/proc/self/maps").context("read the own mappings")?;
-    let offset = mappings.lines().find_map(|line| {
-        let mut words = line.split_whitespace();
-        let (first, last) = words.next()?.split_once('-')?;
-        let number = |text| u64::from_str_radix(text, 16).ok();
-        let (first, last) = (number(first)?, number(last)?);
-        let offset = number(words.nth(1)?)?;
-        (first..last)
-            .contains(&address)
-            .then(|| address - first + offset)
+    let mut offset = None;
+    let list = process_maps::open(Path::new("/proc/self"));
+    let mut reader = Reader::new(list.context("open the own mappings")?);
+    let read = reader.for_each(|mapping| {
+        if !mapping.range.contains(&address) {
+            return ControlFlow::Continue(());
+        }
+        offset = Some(mapping.offset_of(address));
+        ControlFlow::Break(())
     });
+    read.context("read the own mappings")?;
     offset.context("find the own program among the own mappings")
 }
 
@@ -194,6 +194,8 @@ extern "C" fn inner() -> u32 {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]

@@ -10,7 +10,7 @@ use std::{
 };
 
 use super::lock;
-use crate::sources::cuda::discovery::{MappedFile, News};
+use crate::{executed::MappedFile, sources::cuda::discovery::News};
 
 /// Most mappings that may wait: those of twenty seconds with two hundred programs in each.
 const MAX_WAITING: usize = 4_096;
@@ -29,6 +29,8 @@ pub(super) struct Work {
     pub(super) names: bool,
     /// Whether the returns of leaves are attached that should not be, or the other way round.
     pub(super) returns: bool,
+    /// Whether the kernel object is to be loaded though nobody uses CUDA yet.
+    pub(super) load: bool,
     /// Whether that was all.
     pub(super) stop: bool,
 }
@@ -71,7 +73,7 @@ impl Work {
 
     fn is_empty(&self) -> bool {
         let told = self.named.len() + self.changed.len();
-        told == 0 && !self.all && !self.names && !self.returns && !self.stop
+        told == 0 && !self.all && !self.names && !self.returns && !self.load && !self.stop
     }
 }
 

@@ -16,11 +16,13 @@ use tracing::{debug, info, warn};
 use super::{Shared, ends::Ends, lock};
 use crate::{
     clock,
+    executed::{FileKey, MappedFile, patience::Patience},
+    loader,
     sources::cuda::{
-        discovery::{Discovery, Fate, FileKey, Found, Look, MappedFile, Names},
+        discovery::{Discovery, Fate, Found, Look, Names},
         functions::Chosen,
         kernels::{Budget, Resolver},
-        patience::Patience,
+        loading::Loading,
         probes::Probes,
     },
 };
@@ -45,10 +47,18 @@ const REST_INTERVAL: Duration = Duration::from_secs(1);
 /// Longest wait for the files that name one process's functions: they may be large.
 const NAMES_PATIENCE: Duration = Duration::from_secs(10);
 
+/// How often it is tried again to load the kernel object.
+const LOAD_AGAIN: Duration = Duration::from_mins(5);
+
 pub(super) struct Scout {
     shared: Arc<Shared>,
-    probes: Probes<FileKey>,
+    loading: Loading,
+    /// Once the kernel object is loaded.
+    probes: Option<Probes<FileKey>>,
+    /// When it is tried again to load it.
+    load_due: Option<Instant>,
     discovery: Discovery,
+    names: Names,
     chosen: Chosen,
     ends: Ends,
     resolver: Resolver,
@@ -68,16 +78,18 @@ pub(super) struct Scout {
 impl Scout {
     pub(super) fn new(
         shared: Arc<Shared>,
-        probes: Probes<FileKey>,
-        names: Names,
-        chosen: Chosen,
-        told: bool,
+        loading: Loading,
+        probes: Option<Probes<FileKey>>,
+        (names, chosen, told): (Names, Chosen, bool),
     ) -> Self {
-        let resolver = Resolver::new(Arc::clone(&shared.registered));
+        let resolver = resolver_for(&shared);
         Self {
             shared,
+            loading,
             probes,
-            discovery: Discovery::with_names(Path::new("/proc"), names),
+            load_due: None,
+            discovery: Discovery::with_names(Path::new("/proc"), names.clone()),
+            names,
             chosen,
             ends: Ends::default(),
             resolver,
@@ -107,7 +119,14 @@ impl Scout {
             if work.all {
                 self.look_soon();
             }
+            if work.load {
+                // Why not is known to collections.
+                let _ = self.load();
+            }
             let now = Instant::now();
+            if self.load_due.is_some_and(|due| now >= due) {
+                self.begin_again();
+            }
             if now >= self.all_due {
                 self.look_at_all(now);
             }
@@ -126,15 +145,52 @@ impl Scout {
         }
     }
 
+    /// Loads the kernel object, if it is not loaded yet; or says why not.
+    fn load(&mut self) -> Result<(), String> {
+        if self.probes.is_some() {
+            return Ok(());
+        }
+        if let Some(why) = self.shared.failure() {
+            return Err(why.to_string());
+        }
+        let begun = Instant::now();
+        let loaded = self.loading.load(&self.shared.kernels);
+        loader::release_memory();
+        if self.shared.stopped.load(Ordering::Relaxed) {
+            return Err("the source ends".to_owned());
+        }
+        let parts = loaded.map_err(|error| {
+            let why = error.to_string();
+            self.shared.failed(error);
+            self.load_due = Some(Instant::now() + LOAD_AGAIN);
+            why
+        })?;
+        self.probes = Some(self.shared.take_in(parts));
+        self.resolver = resolver_for(&self.shared);
+        info!(taken = ?begun.elapsed(), "the kernel programs for CUDA are loaded");
+        Ok(())
+    }
+
+    /// Forgets that the kernel object could not be loaded, and all that was found since.
+    fn begin_again(&mut self) {
+        self.load_due = None;
+        lock(&self.shared.handed).failure = None;
+        self.discovery = Discovery::with_names(Path::new("/proc"), self.names.clone());
+        self.look_soon();
+    }
+
     /// Has the returns of leaves attached, or not, as the budget wants it.
     fn follow_budget(&mut self) -> anyhow::Result<()> {
-        if lock(&self.shared.overhead).wants_returns() {
-            let mut loaded = lock(&self.shared.loaded);
-            self.probes.attach_leaf_returns(&mut loaded)?;
+        let (Some(probes), Some(kernel)) = (&mut self.probes, self.shared.kernel()) else {
+            return Ok(());
+        };
+        if lock(&kernel.overhead).wants_returns() {
+            let mut loaded = lock(&kernel.loaded);
+            probes.attach_leaf_returns(&mut loaded)?;
             drop(loaded);
-            lock(&self.shared.overhead).returns_attached()
+            lock(&kernel.overhead).returns_attached()
         } else {
-            self.probes.detach_leaf_returns();
+            probes.detach_leaf_returns();
             Ok(())
         }
     }
@@ -234,11 +290,12 @@ impl Scout {
     }
 
     fn apply(&mut self, look: Look) {
-        for key in look.gone {
-            self.probes.detach(&key);
+        if let Some(probes) = &mut self.probes {
+            look.gone.iter().for_each(|key| probes.detach(key));
         }
         if !look.found.is_empty()
-            && let Err(error) = lock(&self.shared.overhead).file_found()
+            && let Some(kernel) = self.shared.kernel()
+            && let Err(error) = lock(&kernel.overhead).file_found()
         {
             warn!("calls into CUDA may be counted twice: {error:#}");
         }
@@ -269,9 +326,13 @@ impl Scout {
             info!(file = path, "no calls into it are to be counted");
             return Ok(());
         }
+        self.load()?;
+        let (Some(probes), Some(kernel)) = (&mut self.probes, self.shared.kernel()) else {
+            return Err("the kernel programs are not loaded".to_owned());
+        };
         self.shared.probed.store(true, Ordering::SeqCst);
-        let mut loaded = lock(&self.shared.loaded);
-        let attached = self.probes.attach(&mut loaded, key, &file, &points);
+        let mut loaded = lock(&kernel.loaded);
+        let attached = probes.attach(&mut loaded, key, &file, &points);
         drop(loaded);
         match &attached {
             Ok(()) => info!(
@@ -304,7 +365,7 @@ impl Scout {
                 Err(why) => {
                     let pid = pid_of(process);
                     debug!(pid, "its functions' names were not found out: {why}");
-                    self.resolver = Resolver::new(Arc::clone(&self.shared.registered));
+                    self.resolver = resolver_for(&self.shared);
                     budget = Budget::default();
                     Resolver::unreadable(&functions)
                 }
@@ -315,4 +376,10 @@ impl Scout {
             self.shared.find_names();
         }
     }
+}
+
+/// What finds names out, by what processes have registered if that is known.
+fn resolver_for(shared: &Shared) -> Resolver {
+    let kernel = shared.kernel();
+    Resolver::new(kernel.map_or_else(Arc::default, |kernel| Arc::clone(&kernel.registered)))
 }

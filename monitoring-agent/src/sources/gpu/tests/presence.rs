@@ -20,7 +20,12 @@ fn source(library: &Path) -> Gpu {
         .library(library)
         .poll_interval(SOON)
         .retry_interval(SOON);
-    Gpu::new(monitor.poll().unwrap(), Arc::new(Labels::new(&[])), true)
+    Gpu::new(
+        monitor.poll().unwrap(),
+        Arc::new(Labels::new(&[])),
+        Arc::default(),
+        true,
+    )
 }
 
 /// Collects until this is so.

@@ -8,18 +8,18 @@
 
 use std::{
     fs::File,
-    io::{self, Read as _},
-    ops::Range,
+    io,
+    ops::{ControlFlow, Range},
     os::unix::fs::FileExt as _,
+    path::Path,
     time::Instant,
 };
 
-/// Bytes read at a time: of a list of mappings the kernel gives a page at most, of page entries
-/// so many as 32 MiB of memory have, with pages of 4 KiB.
-const STEP_BYTES: usize = 64 * 1024;
+use crate::process_maps::{self, Mapping, Reader};
 
-/// Longest line that can be of interest: a mapping of no file has its name in column 73.
-const LINE_BYTES: usize = 256;
+/// Bytes of page entries that are read at a time: so many as 32 MiB of memory have, with pages of
+/// 4 KiB.
+const STEP_BYTES: usize = 64 * 1024;
 
 /// Bytes of a page's entry. See <https://docs.kernel.org/admin-guide/mm/pagemap.html>.
 const ENTRY_BYTES: u64 = 8;
@@ -40,7 +40,7 @@ pub(super) struct Mappings {
 #[derive(Debug)]
 pub(super) struct Walk {
     pid: u32,
-    list: Option<(File, Vec<u8>)>,
+    list: Option<Reader<File>>,
     found: Vec<(Kind, Range<u64>)>,
     pages: Option<File>,
     resident: Mappings,
@@ -74,9 +74,10 @@ impl Pages {
 impl Walk {
     /// Begins to look.
     pub(super) fn begin(pid: u32) -> io::Result<Self> {
+        let list = process_maps::open(Path::new(&format!("/proc/{pid}")))?;
         Ok(Self {
             pid,
-            list: Some((File::open(format!("/proc/{pid}/maps"))?, Vec::new())),
+            list: Some(Reader::new(list)),
             found: Vec::new(),
             pages: None,
             resident: Mappings::default(),
@@ -91,7 +92,7 @@ impl Walk {
     ) -> io::Result<Option<Mappings>> {
         loop {
             let done = if self.list.is_some() {
-                self.list_more(&mut pages.buffer)?;
+                self.list_more()?;
                 self.list.is_none() && self.found.is_empty()
             } else {
                 self.count_more(pages)?;
@@ -106,20 +107,15 @@ impl Walk {
         }
     }
 
-    fn list_more(&mut self, buffer: &mut [u8]) -> io::Result<()> {
-        let Some((file, line)) = &mut self.list else {
+    fn list_more(&mut self) -> io::Result<()> {
+        let Some(list) = &mut self.list else {
             return Ok(());
         };
-        let length = file.read(buffer)?;
-        for byte in &buffer[..length] {
-            if *byte == b'\n' {
-                self.found.extend(interesting(line));
-                line.clear();
-            } else if line.len() < LINE_BYTES {
-                line.push(*byte);
-            }
-        }
-        if length == 0 {
+        let step = list.step(|mapping| {
+            self.found.extend(interesting(&mapping));
+            ControlFlow::Continue(())
+        })?;
+        if step.is_break() {
             self.list = None;
         }
         Ok(())
@@ -167,25 +163,15 @@ fn present(entries: &[u8]) -> u64 {
     here.count() as u64
 }
 
-/// The mapping of a line such as `55d0c8a9c000-55d0c8abd000 rw-p 00000000 00:00 0    [heap]`, if
-/// it is one that counts. Paths begin with a slash, and named anonymous mappings with `[anon`.
-fn interesting(line: &[u8]) -> Option<(Kind, Range<u64>)> {
-    let kind = if line.ends_with(b" [heap]") {
-        Kind::Heap
-    } else if line.ends_with(b" [stack]") {
-        Kind::Stack
-    } else {
-        return None;
+/// The mapping, if it is one that counts. Paths begin with a slash, and named anonymous mappings
+/// with `[anon`.
+fn interesting(mapping: &Mapping<'_>) -> Option<(Kind, Range<u64>)> {
+    let kind = match &*mapping.name {
+        b"[heap]" => Kind::Heap,
+        b"[stack]" => Kind::Stack,
+        _ => return None,
     };
-    let mut words = std::str::from_utf8(line).ok()?.split_ascii_whitespace();
-    let (start, end) = words.next()?.split_once('-')?;
-    // A path may contain a space and end in the name of one of the two.
-    if words.count() != 5 {
-        return None;
-    }
-    let address = |text| u64::from_str_radix(text, 16).ok();
-    let range = address(start)?..address(end)?;
-    (!range.is_empty()).then_some((kind, range))
+    (!mapping.is_file()).then(|| (kind, mapping.range.clone()))
 }
 
 #[cfg(test)]
@@ -194,10 +180,21 @@ mod tests {
 
     use super::*;
 
+    fn of_list(list: &[u8]) -> Vec<(Kind, Range<u64>)> {
+        let mut found = Vec::new();
+        let each = |mapping: Mapping<'_>| {
+            found.extend(interesting(&mapping));
+            ControlFlow::Continue(())
+        };
+        Reader::new(list).for_each(each).unwrap();
+        found
+    }
+
     #[test]
     fn lines() {
         let check = |line: &str, want: Option<(Kind, Range<u64>)>| {
-            assert_eq!(interesting(line.as_bytes()), want, "{line}");
+            let found = of_list(format!("{line}\n").as_bytes());
+            assert_eq!(found, Vec::from_iter(want), "{line}");
         };
         let rest = "rw-p 00000000 00:00 0                   ";
         let heap = Some((Kind::Heap, 0x1000..0x3000));
@@ -207,6 +204,7 @@ mod tests {
         for other in ["", " [vdso]", " [anon:[heap]]", " /a [heap]", " /[heap]"] {
             check(&format!("1000-3000 {rest}{other}"), None);
         }
+        check("1000-3000 rw-p 00000000 fe:00 12 [heap]", None);
         check(&format!("3000-3000 {rest} [heap]"), None);
         check(&format!("3000-1000 {rest} [heap]"), None);
         check(&format!("1000 {rest} [heap]"), None);
@@ -243,12 +241,12 @@ mod tests {
     proptest! {
         #[test]
         fn any_bytes(
-            line in prop::collection::vec(any::<u8>(), 0..100),
-            name in "[0-9a-f]{0,20}-[0-9a-f]{0,20}( [a-z0]{0,4}){0,6} \\[(heap|stack)\\]",
+            list: Vec<u8>,
+            names in "([0-9a-f]{0,20}-[0-9a-f]{0,20}( [a-z0]{0,4}){0,6} \\[(heap|stack)\\]\n){0,3}",
             entries in prop::collection::vec(any::<u8>(), 0..100),
         ) {
-            interesting(&line);
-            if let Some((_, range)) = interesting(name.as_bytes()) {
+            of_list(&list);
+            for (_, range) in of_list(names.as_bytes()) {
                 prop_assert!(!range.is_empty());
             }
             prop_assert!(present(&entries) <= (entries.len() / 8) as u64);

@@ -14,7 +14,10 @@ use std::{
 use tempfile::TempDir;
 
 use super::{DRIVER, RUNTIME, accept, build, coverage, library, users};
-use crate::sources::cuda::discovery::{Coverage, Discovery, GRACE, files::MAX_PROBED};
+use crate::{
+    executed::files::{GRACE, MAX_PROBED},
+    sources::cuda::discovery::{Coverage, Discovery},
+};
 
 struct Proc {
     folder: TempDir,

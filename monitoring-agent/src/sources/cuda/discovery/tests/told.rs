@@ -3,6 +3,7 @@
 
 use std::{
     collections::HashSet,
+    os::fd::AsRawFd as _,
     process::Command,
     time::{Duration, Instant},
 };
@@ -13,7 +14,8 @@ use super::{
 };
 use crate::{
     clock::monotonic_ns,
-    sources::cuda::discovery::{Events, Fate, MappedFile, Names, News, mappings},
+    executed::{Events, MappedFile, mappings},
+    sources::cuda::discovery::{Fate, Names, News},
 };
 
 /// The file of this name that a process executes.
@@ -21,14 +23,14 @@ fn mapped(pid: u32, name: &[u8]) -> MappedFile {
     let mappings = mappings::read(format!("/proc/{pid}").as_ref()).unwrap();
     let mut files = mappings.files.iter();
     let file = files.find(|file| file.file_name() == name);
-    file.unwrap().file()
+    MappedFile::of(file.unwrap())
 }
 
 /// What is told, once it is what is waited for.
 fn told(events: &mut Events, followed: &HashSet<u32>, wanted: impl Fn(&News) -> bool) -> News {
     let deadline = Instant::now() + Duration::from_mins(1);
     loop {
-        let news = events.take(followed);
+        let news = News::take(events, &Names::default(), followed);
         if wanted(&news) {
             return news;
         }
@@ -43,7 +45,7 @@ fn the_kernel_tells_of_files_as_they_are_mapped() {
     let (runtime, other) = (place.path("libcudart.so.12"), place.path("libx.so"));
     library(RUNTIME, &runtime);
     library(DRIVER, &other);
-    let mut events = Events::open(Names::default()).unwrap();
+    let mut events = Events::open().unwrap();
     let mut loader = Loader::start(&mut Command::new(&place.loader));
     let pid = loader.pid();
     let begun = monotonic_ns();
@@ -71,9 +73,40 @@ fn the_kernel_tells_of_files_as_they_are_mapped() {
 }
 
 #[test]
-fn mappings_for_which_there_is_no_room_are_counted() {
-    let mut events = Events::open(Names::default()).unwrap();
+fn the_first_mapping_wakes_who_watches_for_it() {
+    let place = Place::new();
+    let runtime = place.path("libcudart.so.12");
+    library(RUNTIME, &runtime);
+    let mut events = Events::open().unwrap();
     let nobody = HashSet::new();
+    assert!(!events.rest());
+    // As often as it is asked for.
+    for _ in 0..3 {
+        let mut loader = Loader::start(&mut Command::new(&place.loader));
+        let pid = loader.pid();
+        events.watch().unwrap();
+        events.take(|_| {});
+        loader.load(&runtime);
+        let mut waited = libc::pollfd {
+            fd: events.as_raw_fd(),
+            events: libc::POLLIN,
+            revents: 0,
+        };
+        // SAFETY: there is one descriptor, which is open.
+        assert_eq!(unsafe { libc::poll(&raw mut waited, 1, 60_000) }, 1);
+        assert!(events.rest());
+        assert!(!events.rest());
+        let file = mapped(pid, b"libcudart.so.12");
+        let news = told(&mut events, &nobody, |news| {
+            news.named.contains_key(&(pid, file))
+        });
+        assert!(news.heard);
+    }
+}
+
+#[test]
+fn mappings_for_which_there_is_no_room_are_counted() {
+    let mut events = Events::open().unwrap();
     let mut lost = 0;
     let deadline = Instant::now() + Duration::from_mins(1);
     while lost == 0 {
@@ -88,7 +121,7 @@ fn mappings_for_which_there_is_no_room_are_counted() {
                 libc::munmap(page, 4096);
             }
         }
-        lost += events.take(&nobody).lost;
+        lost += events.take(|_| {}).lost;
     }
 }
 

@@ -24,6 +24,26 @@ fn plain_names_stay() {
 }
 
 #[test]
+fn kernels_of_one_file_where_device_code_is_linked() {
+    let file = "__nv_static_32__1ee052b7_10_kernels_cu_bf9853d2_";
+    check(
+        &format!("{file}_Z8internalPi"),
+        "internal(int*)",
+        "internal",
+    );
+    check(&format!("{file}plain"), "plain", "plain");
+    for other in [
+        file,
+        "__nv_static_99_x",
+        "__nv_static_99999999999999999999_x_y",
+        "__nv_static__x",
+        "__nv_static_1_xy_z",
+    ] {
+        check(other, other, other);
+    }
+}
+
+#[test]
 fn cpp_names() {
     check("_Z6matmulPfS_i", "matmul(float*, float*, int)", "matmul");
     check(

@@ -1,6 +1,6 @@
 //! Stubs by name, and files that are not what they claim.
 
-use std::io::Write as _;
+use std::{io::Write as _, os::unix::fs::FileExt as _};
 
 use proptest::prelude::*;
 

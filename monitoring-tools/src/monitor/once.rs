@@ -1,0 +1,88 @@
+//! One screen as text, for scripts.
+
+use std::{
+    fmt::Write as _,
+    sync::mpsc::{Receiver, SyncSender},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Result, bail};
+use ratatui::{buffer::Buffer, crossterm::terminal, layout::Rect};
+
+use super::{
+    app::{Action, App, View},
+    cli::Cli,
+    flame::Flame,
+    node::{Contact, Node},
+    now, poll,
+    poll::News,
+    theme::Theme,
+    view,
+};
+use crate::output;
+
+/// The screen of nobody's terminal.
+const USUAL: (u16, u16) = (80, 24);
+
+/// Prints a screen of each node once there is nothing more to wait for.
+///
+/// # Errors
+///
+/// If no node has answered, or none has a profile where that is shown; what is printed says why.
+pub(super) fn run(
+    cli: &Cli,
+    app: &mut App,
+    heard: &Receiver<News>,
+    news: &SyncSender<News>,
+) -> Result<()> {
+    let capture = match app.view {
+        View::Flame => Duration::from_secs(app.flame_seconds.into()) + poll::NAMING,
+        _ => Duration::ZERO,
+    };
+    let end = Instant::now() + capture.max(*cli.wait);
+    if app.view == View::Flame {
+        for node in 0..app.nodes.len() {
+            app.current = node;
+            if app.take_profile() == Action::TakeProfile {
+                poll::profile(node, app.node().address(), app.flame_seconds, news)?;
+            }
+        }
+    }
+    while !app.nodes.iter().all(|node| is_complete(node, app.view)) {
+        let left = end.saturating_duration_since(Instant::now());
+        let Ok(news) = heard.recv_timeout(left) else {
+            break;
+        };
+        app.hear(news, Instant::now());
+    }
+    let (width, height) = cli.size.or_else(|| terminal::size().ok()).unwrap_or(USUAL);
+    let mut text = String::new();
+    for node in 0..app.nodes.len() {
+        app.current = node;
+        let mut buffer = Buffer::empty(Rect::new(0, 0, width, height));
+        view::draw(app, &mut buffer, Theme::plain(), now());
+        for line in view::lines(&buffer) {
+            let _ = writeln!(text, "{line}");
+        }
+    }
+    output::write(text.as_bytes(), false, None)?;
+    if app.nodes.iter().all(|node| node.figures.is_none()) {
+        bail!("no node has answered");
+    }
+    let has_profile = |node: &Node| matches!(node.flame, Flame::Taken(_));
+    if app.view == View::Flame && !app.nodes.iter().any(has_profile) {
+        bail!("no node has a profile");
+    }
+    Ok(())
+}
+
+/// Whether it has told all that it will: rates, or that it is away; and a profile, if it was asked.
+fn is_complete(node: &Node, view: View) -> bool {
+    let has_rates = node
+        .figures
+        .as_ref()
+        .is_some_and(|figures| figures.interval_seconds.is_some());
+    let is_away = matches!(node.contact, Contact::Away { .. });
+    let has_profile = view != View::Flame || !matches!(node.flame, Flame::None | Flame::Taking);
+    is_away || has_rates && has_profile
+}
