@@ -11,6 +11,7 @@ mod compiler;
 mod dashboards;
 mod packages;
 mod promql;
+mod qemu;
 mod rights;
 mod run;
 mod setup;

@@ -11,7 +11,7 @@ use std::path::Path;
 
 use anyhow::{Result, bail};
 
-use crate::{command::find, compiler, packages, toolchain};
+use crate::{command::find, compiler, packages, qemu, toolchain};
 
 /// A program that tests use.
 struct Tool {
@@ -24,9 +24,9 @@ struct Tool {
 }
 
 /// What the tests need beside Rust: independent counterparts that their numbers are compared
-/// with, a machine for the other kernels, and what knows the repository's files. Programs of one
+/// with, and what knows the repository's files. Programs of one
 /// package follow each other.
-const TOOLS: [Tool; 25] = [
+const TOOLS: [Tool; 24] = [
     Tool {
         program: "strip",
         package: "binutils",
@@ -138,11 +138,6 @@ const TOOLS: [Tool; 25] = [
         service: Some("prometheus-node-exporter.service"),
     },
     Tool {
-        program: "qemu-system-x86_64",
-        package: "qemu-system-x86",
-        service: None,
-    },
-    Tool {
         program: "stress-ng",
         package: "stress-ng",
         service: None,
@@ -161,6 +156,7 @@ pub(crate) fn everything(root: &Path) -> Result<()> {
         toolchain::ensure(root),
         compiler::components(root),
         tools(),
+        qemu::ensure(root),
         cudart::ensure(root),
         nvcc::ensure(root),
         go::ensure(root),

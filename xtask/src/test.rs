@@ -1,6 +1,7 @@
 //! `cargo xtask test`: every check, then every test, here and on other kernels. A part that fails
 //! does not keep the next from running; the last line counts the tests of all parts.
 
+mod again;
 mod guest;
 mod image;
 mod modules;
@@ -133,16 +134,16 @@ fn elsewhere(root: &Path, filter: &[String], report: &mut Report) {
         );
         return;
     }
-    let mut built = None;
     for series in OTHER_KERNELS {
         report.tests(&format!("kernel suite on {series}"), || {
             let image = image::of_series(root, series)
                 .with_context(|| format!("a kernel of the series {series}"))?;
-            if built.is_none() {
-                built = Some(Guest::build(root, filter).context("the guest's files")?);
-            }
-            let guest = built.as_ref().context("the guest was built above")?;
-            let outcome = guest.boot(&image)?;
+            let run = |filter: &[String]| {
+                let guest = Guest::build(root, filter).context("the guest's files")?;
+                guest.boot(&image)
+            };
+            let again = |failures: &[String]| run(&suites::exactly(failures));
+            let outcome = again::with_second_try(|| run(filter), again)?;
             if filter.is_empty() && outcome.problem.is_none() && outcome.totals.passed == 0 {
                 bail!("the kernel suite ran no test");
             }

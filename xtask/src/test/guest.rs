@@ -20,12 +20,13 @@ use serde_json::Value;
 
 use super::{
     modules,
-    report::{Outcome, Totals},
+    report::{Outcome, Totals, failures},
     suites::KERNEL,
 };
 use crate::{
     bounded::tee,
     command::{announce, command, find, quoted, read, untranslated},
+    qemu,
 };
 
 const INIT: &str = include_str!("guest/init.sh");
@@ -49,6 +50,7 @@ const FOLDER: &str = "target/guest";
 
 /// Files for a guest, ready to boot with any kernel.
 pub(super) struct Guest {
+    root: PathBuf,
     folder: PathBuf,
     initrd: PathBuf,
 }
@@ -93,7 +95,11 @@ impl Guest {
         fs::set_permissions(&init_file, executable).context("make init executable")?;
         let initrd = folder.join("initrd.cpio");
         pack(&files, &initrd).context("pack the initial file system")?;
-        Ok(Self { folder, initrd })
+        Ok(Self {
+            root: root.to_owned(),
+            folder,
+            initrd,
+        })
     }
 
     /// Runs the suite under a kernel.
@@ -104,7 +110,8 @@ impl Guest {
             .len();
         // It is in memory twice while the kernel unpacks it.
         let memory = (MEMORY_MIB + 2 * size.div_ceil(1024 * 1024)).to_string();
-        let mut machine = command(&self.folder, "qemu-system-x86_64", &["-display", "none"]);
+        let mut machine = qemu::emulator(&self.root, &self.folder);
+        machine.args(["-display", "none"]);
         // With one thread for both processors: with more, 6.12 has crashed under emulation.
         machine.args([
             "-accel",
@@ -141,8 +148,12 @@ impl Guest {
             )),
             (None, Some(status)) => Some(format!("the guest did not run to its end ({status})")),
         };
-        let totals = Totals::of(&captured.lines);
-        Ok(Outcome { totals, problem })
+        Ok(Outcome {
+            totals: Totals::of(&captured.lines),
+            problem,
+            failures: failures(&captured.lines),
+            second_try: Vec::new(),
+        })
     }
 
     /// The initial file system, with the modules that are kept beside this kernel.

@@ -64,8 +64,27 @@ impl Totals {
             Some(status) => Some(status.to_string()),
             None => Some("it took too long, and was killed".to_owned()),
         };
-        Outcome { totals, problem }
+        Outcome {
+            totals,
+            problem,
+            failures: failures(&captured.lines),
+            second_try: Vec::new(),
+        }
     }
+}
+
+/// The tests that libtest names in the list at its end. On a console other lines may stand between
+/// them, and then some are not found.
+pub(super) fn failures(lines: &[String]) -> Vec<String> {
+    let mut names = Vec::new();
+    let mut lines = lines.iter();
+    while let Some(line) = lines.next() {
+        if line == "failures:" {
+            let listed = lines.by_ref().map_while(|line| line.strip_prefix("    "));
+            names.extend(listed.map(str::to_owned));
+        }
+    }
+    names
 }
 
 /// How a part ended that ran tests.
@@ -74,6 +93,10 @@ pub(super) struct Outcome {
     pub(super) totals: Totals,
     /// Why the part failed, if it did.
     pub(super) problem: Option<String>,
+    /// The tests that failed, as far as their names are known.
+    pub(super) failures: Vec<String>,
+    /// The tests that failed at first, and then passed.
+    pub(super) second_try: Vec<String>,
 }
 
 /// All parts, in the order in which they ran.
@@ -104,13 +127,16 @@ impl Report {
 
     fn part(&mut self, name: &str, counts: bool, part: impl FnOnce() -> Result<Outcome>) {
         println!("\n== {name}");
-        let Outcome { totals, problem } = part().unwrap_or_else(|error| {
+        let outcome = part().unwrap_or_else(|error| {
             println!("error: {error:#}");
             Outcome {
-                totals: Totals::default(),
                 problem: Some(format!("{error:#}")),
+                ..Outcome::default()
             }
         });
+        let Outcome {
+            totals, problem, ..
+        } = outcome;
         let Totals {
             passed,
             failed,
@@ -134,6 +160,10 @@ impl Report {
                 format!("FAILED   {name}{counted} ({first})")
             }
         });
+        for test in outcome.second_try {
+            let line = format!("         {test}: failed, and passed at the second try");
+            self.summary.push(line);
+        }
     }
 
     /// Whether no test has run, and nothing failed or was skipped that would explain it.
@@ -192,6 +222,30 @@ mod tests {
     }
 
     #[test]
+    fn reads_the_names_of_tests_that_failed() {
+        let output = "test a::b ... FAILED\nfailures:\n\n---- a::b stdout ----\n    not a name\n\n\
+            failures:\n    a::b\n    c\n\ntest result: FAILED. 1 passed; 2 failed\n\
+            failures:\n    d\n[ 1.5] noise\n    e\n";
+        let lines: Vec<String> = output.lines().map(str::to_owned).collect();
+        assert_eq!(failures(&lines), ["a::b", "c", "d"]);
+    }
+
+    #[test]
+    fn what_passed_at_the_second_try_stands_in_the_summary() {
+        let mut report = Report::default();
+        report.tests("some", || {
+            Ok(Outcome {
+                totals: totals(2, 0, 0),
+                second_try: vec!["a::b".to_owned()],
+                ..Outcome::default()
+            })
+        });
+        assert_eq!(report.summary.len(), 2);
+        assert!(report.summary[1].contains("a::b: failed, and passed"));
+        assert_eq!(report.last_line(), "2 passed, 0 failed");
+    }
+
+    #[test]
     fn the_last_line_counts_all_parts() {
         let mut report = Report::default();
         report.check("holds", || Ok(()));
@@ -200,7 +254,7 @@ mod tests {
             report.tests("some", || {
                 Ok(Outcome {
                     totals: totals(passed, 0, 1),
-                    problem: None,
+                    ..Outcome::default()
                 })
             });
         }
@@ -238,6 +292,7 @@ mod tests {
             Ok(Outcome {
                 totals: totals(5, 2, 0),
                 problem,
+                ..Outcome::default()
             })
         });
         assert_eq!(report.last_line(), "5 passed, 3 failed");

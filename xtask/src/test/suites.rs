@@ -8,7 +8,10 @@ use std::{path::Path, process::Command, time::Duration};
 use anyhow::{Context as _, Result};
 use serde_json::Value;
 
-use super::report::{Outcome, Totals};
+use super::{
+    again::with_second_try,
+    report::{Outcome, Totals},
+};
 use crate::{
     bounded::tee,
     command::{command, read},
@@ -24,8 +27,18 @@ const LIMIT: Duration = Duration::from_mins(15);
 /// The same for the ordinary tests, which take twenty.
 const ORDINARY_LIMIT: Duration = Duration::from_mins(35);
 
+/// Has libtest run the tests of these names, and no others.
+const EXACT: &str = "--exact";
+
 /// Unit tests, and integration tests other than the kernel suite.
 pub(super) fn ordinary(root: &Path, filter: &[String]) -> Result<Outcome> {
+    with_second_try(
+        || all_ordinary(root, filter),
+        |failures| all_ordinary(root, &exactly(failures)),
+    )
+}
+
+fn all_ordinary(root: &Path, filter: &[String]) -> Result<Outcome> {
     let mut test = cargo_test(root, &["--lib", "--bins"])?;
     for name in integration_tests(root)? {
         if name != KERNEL {
@@ -43,6 +56,19 @@ pub(super) fn documentation(root: &Path, filter: &[String]) -> Result<Outcome> {
 
 /// The kernel suite.
 pub(super) fn kernel(root: &Path, filter: &[String]) -> Result<Outcome> {
+    with_second_try(
+        || all_of_kernel(root, filter),
+        |failures| all_of_kernel(root, &exactly(failures)),
+    )
+}
+
+/// The words by which the tests of these names are run.
+pub(super) fn exactly(names: &[String]) -> Vec<String> {
+    let exact = std::iter::once(EXACT.to_owned());
+    exact.chain(names.iter().cloned()).collect()
+}
+
+fn all_of_kernel(root: &Path, filter: &[String]) -> Result<Outcome> {
     let mut test = cargo_test(root, &["--package", "monitoring-agent", "--test", KERNEL])?;
     results(LIMIT, test.args(["--", "--test-threads=1"]).args(filter))
 }

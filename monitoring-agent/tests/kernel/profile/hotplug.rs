@@ -10,7 +10,7 @@ use monitoring_agent::profile::mappings::{Mappings, Place};
 use super::{
     program::Leaf,
     recorder::{Recorder, cpu, enough_samples},
-    worker::{Task, Worker, cpu_ns},
+    worker::{Task, Worker, all_ns, cpu_ns},
 };
 use crate::{
     node::{ME, Node},
@@ -80,13 +80,15 @@ fn compute_on_cpu_1() {
     run_on(0);
 }
 
-/// Has a worker compute on the CPU until that has given enough samples; never more than its time allows.
-fn is_sampled(worker: &mut Worker, mut compute: impl FnMut(&mut Worker) -> f64) {
+/// Has somebody compute on the CPU until that has given enough samples; never more than its time allows.
+/// What is computed tells its samples, and the seconds of CPU time that they are of.
+fn is_sampled(mut compute: impl FnMut() -> (f64, f64)) {
     let (mut samples, mut wanted) = (0.0, 0.0);
     let enough = enough_samples() as f64;
     for _ in 0..TRIES {
-        samples += compute(worker);
-        wanted += f64::from(HERTZ) * worker.seconds();
+        let (more, seconds) = compute();
+        samples += more;
+        wanted += f64::from(HERTZ) * seconds;
         if samples >= enough {
             break;
         }
@@ -120,9 +122,10 @@ fn hotplug_of_a_cpu_leaves_its_samples_complete() {
         recorder.watch(worker, Task::Other(compute_on_cpu_1));
         worker.rests();
         recorder.end_window();
-        (recorder.sum(|_| true).samples - before) as f64
+        let samples = recorder.sum(|_| true).samples - before;
+        (samples as f64, worker.seconds())
     };
-    is_sampled(&mut worker, |worker| compute(&mut recorder, worker));
+    is_sampled(|| compute(&mut recorder, &mut worker));
     // Once with somebody who looks in between, and once too quickly for that.
     for looks in [true, false] {
         switch.off();
@@ -130,7 +133,7 @@ fn hotplug_of_a_cpu_leaves_its_samples_complete() {
             recorder.session.follow_cpus().unwrap();
         }
         switch.on();
-        is_sampled(&mut worker, |worker| compute(&mut recorder, worker));
+        is_sampled(|| compute(&mut recorder, &mut worker));
     }
     let taken = recorder.session.taken().unwrap();
     assert_eq!(recorder.sum(|_| true).samples, taken);
@@ -159,6 +162,8 @@ fn hotplug_of_a_cpu_leaves_the_source_up() {
         (sum, lost)
     };
     let compute = |node: &mut Node, worker: &mut Worker, round| {
+        // The sources run in this process, which is of the same agent as the worker.
+        let own_ns = all_ns();
         let (before, _) = samples(node);
         worker.begins(Task::Other(compute_on_cpu_1));
         poll_until("a worker's work", || worker.is_done().then_some(()));
@@ -170,7 +175,8 @@ fn hotplug_of_a_cpu_leaves_the_source_up() {
             &[("cpu_online", round)]
         };
         assert_eq!(lost, wanted, "in round {round}");
-        after - before
+        let own = (all_ns() - own_ns) as f64 / 1e9;
+        (after - before, worker.seconds() + own)
     };
     for round in 0..=2 {
         if round > 0 {
@@ -179,7 +185,7 @@ fn hotplug_of_a_cpu_leaves_the_source_up() {
             samples(&mut node);
             switch.on();
         }
-        is_sampled(&mut worker, |worker| compute(&mut node, worker, round));
+        is_sampled(|| compute(&mut node, &mut worker, round));
     }
 }
 

@@ -271,7 +271,7 @@ pub(super) fn cpu_ns() -> u64 {
 }
 
 /// CPU time of all threads, and of children that have been waited for.
-fn all_ns() -> u64 {
+pub(super) fn all_ns() -> u64 {
     // SAFETY: zeros are a result, which lives across the call.
     let children = unsafe {
         let mut usage: libc::rusage = std::mem::zeroed();
