@@ -84,7 +84,7 @@ fn the_golden_list_is_what_is_exported() {
     let unlisted: Vec<_> = exported.difference(&golden).collect();
     assert!(
         unlisted.is_empty(),
-        "add to tests/golden/metrics.txt and README.md: {unlisted:?}"
+        "add to tests/golden/metrics.txt and docs/metrics.md: {unlisted:?}"
     );
     let missing: Vec<_> = golden
         .difference(&exported)

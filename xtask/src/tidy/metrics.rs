@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// Where metrics are documented.
-const DOCUMENTS: [&str; 2] = ["README.md", "ARCHITECTURE.md"];
+const DOCUMENTS: [&str; 2] = ["docs/metrics.md", "ARCHITECTURE.md"];
 
 /// Prometheus' own, present without any exporter.
 const PROMETHEUS: [&str; 3] = ["ALERTS", "ALERTS_FOR_STATE", "up"];
@@ -110,7 +110,8 @@ fn undocumented(tree: &Tree, exported: &Catalogue) -> Vec<Finding> {
         .filter(|(name, _)| !words.contains(name) && !words.contains(base(name)));
     absent
         .map(|(name, line)| {
-            let what = format!("`{name}` is not documented: add it to the table in README.md");
+            let what =
+                format!("`{name}` is not documented: add it to the table in docs/metrics.md");
             Finding::new(NAMES, line, what)
         })
         .collect()
@@ -131,7 +132,7 @@ mod tests {
     fn what_is_exported_is_documented() {
         let case = |readme: &str, want: &[&str]| {
             expect(
-                &check(&Tree::of(&[(NAMES, LIST), ("README.md", readme)])),
+                &check(&Tree::of(&[(NAMES, LIST), ("docs/metrics.md", readme)])),
                 want,
             );
         };
@@ -156,7 +157,7 @@ mod tests {
                 ("dashboards/a.json", &*board),
                 (NAMES, LIST),
                 (LABELS, "a_total x\nb_seconds y\n"),
-                ("README.md", LIST),
+                ("docs/metrics.md", LIST),
             ];
             expect(&check(&Tree::of(&files)), want);
         };
@@ -183,7 +184,7 @@ mod tests {
                 ("alerts/a.yml", rules),
                 (NAMES, LIST),
                 (LABELS, "a_total x\n"),
-                ("README.md", LIST),
+                ("docs/metrics.md", LIST),
             ];
             expect(&check(&Tree::of(&files)), want);
         };
