@@ -95,8 +95,7 @@ function makeHost() {
   );
   p.filesystems = new Table(filesystemsPart, "File systems", [
     { title: "Mounted at", show: (row) => ({ text: row.mount, title: `${row.device}, ${row.type}` }) },
-    { title: "Size", show: (row) => bytes(row.size), minor: true },
-    { title: "Free", show: (row) => bytes(row.avail) },
+    { title: "Free", show: (row) => ({ text: bytes(row.avail), title: `of ${bytes(row.size)}` }) },
     { title: "Full", show: (row) => ({ text: percent(1 - row.avail / row.size), ratio: 1 - row.avail / row.size, level: row.avail / row.size < 0.05 ? "warning" : "" }) },
   ], { empty: "None are told." });
   p.disks = new Table(disksPart, "Disks", [
@@ -111,7 +110,7 @@ function makeHost() {
     { title: "In", show: (row) => perSecond(row.received) },
     { title: "Out", show: (row) => perSecond(row.sent) },
     { title: "Packets", show: (row) => `${count(row.packets)}/s`, minor: true },
-    { title: "Errors, drops", show: (row) => ({ text: whole(row.errors), level: row.growing ? "warning" : "" }) },
+    { title: "Errors", hint: "errors and drops since the node was started", show: (row) => ({ text: whole(row.errors), level: row.growing ? "warning" : "" }) },
   ], { empty: "None are told." });
 }
 
