@@ -126,13 +126,14 @@ fn the_page_may_be_kept_and_loads_nothing() {
         &format!("\"a,b\", {tag}"),
         tag.trim_start_matches("W/"),
     ] {
-        let reply = ask(
-            &server,
-            &format!("GET / HTTP/1.1\r\nif-none-match: {known}"),
-        );
+        let mut client = server.connect();
+        client.send(format!("GET / HTTP/1.1\r\nif-none-match: {known}\r\n\r\n"));
+        let reply = client.head();
         assert_eq!(reply.status, 304, "{known}");
         assert_eq!(reply.header("etag"), Some(&*tag));
-        assert!(reply.body.is_empty());
+        // A body would be taken for the head of the next answer, and have no status line.
+        client.send("GET /healthz HTTP/1.1\r\n\r\n");
+        assert_eq!(client.reply().text(), "ok\n");
     }
     let reply = ask(&server, "GET / HTTP/1.1\r\nif-none-match: \"other\"");
     assert_eq!(reply.status, 200);

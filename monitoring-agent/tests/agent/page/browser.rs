@@ -136,10 +136,14 @@ impl Browser {
         }
     }
 
-    /// Shows a page on a screen of this width.
+    /// Shows a page on a screen of this width, and waits until it is there.
     pub(super) fn open(&mut self, url: &str, width: u32) {
         self.resize(width);
         self.tell("Page.navigate", &json!({"url": url}));
+        let there = json!(url);
+        self.wait_until(&format!(
+            "location.href === {there} && document.readyState === 'complete'"
+        ));
     }
 
     pub(super) fn resize(&mut self, width: u32) {

@@ -39,7 +39,7 @@ fn busy(folder: &Path) -> Running {
 fn opened(agent: &Agent) -> Browser {
     let mut browser = Browser::start();
     browser.open(&format!("http://{}/", agent.address), 1280);
-    browser.wait_until("document.body?.dataset.state === 'live'");
+    browser.wait_until("document.body.dataset.state === 'live'");
     browser
 }
 
