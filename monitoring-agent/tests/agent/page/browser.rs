@@ -1,4 +1,4 @@
-//! A real browser without a screen, told what to do over a pipe by the DevTools protocol.
+//! A real browser without a screen, told what to do over a pipe by the `DevTools` protocol.
 //!
 //! Knows no page.
 

@@ -56,7 +56,7 @@ function tilesOf({ now }, found) {
     { key: "net", title: "Network", text: perSecond(net ?? NaN), more: `${perSecond(found.received ?? NaN)} in, ${perSecond(found.sent ?? NaN)} out`, value: net },
     gpus
       ? { key: "gpus", title: "GPUs", text: percent(found.gpus), more: `mean of ${WORDS(gpus, "GPU", "GPUs")}`, most: 1 }
-      : { key: "calls", title: "System calls", text: `${count(found.calls ?? NaN)}/s`, more: "no GPU on this node" },
+      : { key: "calls", title: "System calls", text: found.calls === null ? NONE : `${count(found.calls)}/s`, more: "no GPU on this node" },
     { key: "active", title: "Agents", text: whole(found.active ?? NaN), more: "processes of the watched groups" },
   ];
 }
