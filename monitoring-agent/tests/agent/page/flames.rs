@@ -80,22 +80,7 @@ fn flame_graphs_are_searched_and_compared() {
         "{found}"
     );
 
-    let wide = format!("parseFloat({frame}.style.width)");
-    let before = browser.value(&wide).as_f64().unwrap();
-    browser.value(&format!("{frame}.focus()"));
-    browser.value(&format!("{frame}.click()"));
-    assert_eq!(browser.value(&wide), json!(100), "zoomed, from {before} %");
-    let focused = "document.activeElement.getAttribute('aria-label')";
-    assert!(browser.text(focused).starts_with(BUSY));
-    browser.press("ArrowDown");
-    assert!(
-        !browser.text(focused).starts_with(BUSY),
-        "one frame further"
-    );
-    browser.press("Escape");
-    assert!(browser.text(focused).starts_with("all: "));
-    assert_eq!(browser.value(&wide).as_f64(), Some(before));
-
+    zoom(&mut browser, &frame);
     poll_until("windows are kept", || {
         let (status, _) = agent.get("/folded?from=-1h");
         (status == 200).then_some(())
@@ -116,6 +101,25 @@ fn flame_graphs_are_searched_and_compared() {
     browser.wait_until("document.documentElement.scrollWidth === 390");
     browser.picture("flame-390.png");
     assert!(browser.complaints.is_empty(), "{:#?}", browser.complaints);
+}
+
+/// Into the frame of the busy program and out of it, by mouse and by keys.
+fn zoom(browser: &mut Browser, frame: &str) {
+    let wide = format!("parseFloat({frame}.style.width)");
+    let before = browser.value(&wide).as_f64().unwrap();
+    browser.value(&format!("{frame}.focus()"));
+    browser.value(&format!("{frame}.click()"));
+    assert_eq!(browser.value(&wide), json!(100), "zoomed, from {before} %");
+    let focused = "document.activeElement.getAttribute('aria-label')";
+    assert!(browser.text(focused).starts_with(BUSY));
+    browser.press("ArrowDown");
+    assert!(
+        !browser.text(focused).starts_with(BUSY),
+        "one frame further"
+    );
+    browser.press("Escape");
+    assert!(browser.text(focused).starts_with("all: "));
+    assert_eq!(browser.value(&wide).as_f64(), Some(before));
 }
 
 #[test]
