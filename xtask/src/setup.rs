@@ -26,7 +26,7 @@ struct Tool {
 /// What the tests need beside Rust: independent counterparts that their numbers are compared
 /// with, and what knows the repository's files. Programs of one
 /// package follow each other.
-const TOOLS: [Tool; 24] = [
+const TOOLS: [Tool; 25] = [
     Tool {
         program: "strip",
         package: "binutils",
@@ -45,6 +45,11 @@ const TOOLS: [Tool; 24] = [
     Tool {
         program: "busybox",
         package: "busybox-static",
+        service: None,
+    },
+    Tool {
+        program: "chromium",
+        package: "chromium",
         service: None,
     },
     Tool {

@@ -4,8 +4,8 @@
 //! go is the same for every server of metrics. Knows no source.
 
 mod answer;
-mod landing;
 mod listen;
+mod page;
 mod profiles;
 mod stats;
 

@@ -11,6 +11,7 @@ mod golden;
 mod gpu;
 mod lifecycle;
 mod net;
+mod page;
 mod process;
 mod profile;
 mod prometheus;

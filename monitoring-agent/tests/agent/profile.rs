@@ -16,3 +16,5 @@ mod offcpu;
 mod perf;
 mod split;
 mod workload;
+
+pub(crate) use self::capture::agent_with;

@@ -101,6 +101,52 @@ fn the_metrics_path_is_configurable() {
 }
 
 #[test]
+fn the_page_may_be_kept_and_loads_nothing() {
+    let server = Server::start(HttpOptions::default());
+    let page = ask(&server, "GET / HTTP/1.1");
+    assert_eq!(page.status, 200);
+    let policy = page.header("content-security-policy").unwrap();
+    for rule in [
+        "default-src 'none'",
+        "script-src 'sha256-",
+        "style-src 'sha256-",
+        "connect-src 'self'",
+        "frame-ancestors 'none'",
+    ] {
+        assert!(policy.contains(rule), "{rule}: {policy}");
+    }
+    assert!(!policy.contains("unsafe"), "{policy}");
+    assert_eq!(page.header("x-content-type-options"), Some("nosniff"));
+    assert_eq!(page.header("referrer-policy"), Some("no-referrer"));
+    assert_eq!(page.header("cache-control"), Some("no-cache"));
+    let tag = page.header("etag").unwrap().to_owned();
+    for known in [
+        &tag,
+        "*",
+        &format!("\"a,b\", {tag}"),
+        tag.trim_start_matches("W/"),
+    ] {
+        let mut client = server.connect();
+        client.send(format!("GET / HTTP/1.1\r\nif-none-match: {known}\r\n\r\n"));
+        let reply = client.head();
+        assert_eq!(reply.status, 304, "{known}");
+        assert_eq!(reply.header("etag"), Some(&*tag));
+        // A body would be taken for the head of the next answer, and have no status line.
+        client.send("GET /healthz HTTP/1.1\r\n\r\n");
+        assert_eq!(client.reply().text(), "ok\n");
+    }
+    let reply = ask(&server, "GET / HTTP/1.1\r\nif-none-match: \"other\"");
+    assert_eq!(reply.status, 200);
+    let packed = ask(&server, "GET / HTTP/1.1\r\naccept-encoding: gzip");
+    assert_eq!(packed.header("content-encoding"), Some("gzip"));
+    let mut text = String::new();
+    let mut reader = GzDecoder::new(&packed.body[..]);
+    reader.read_to_string(&mut text).unwrap();
+    assert_eq!(text, page.text());
+    assert_eq!(ask(&server, "POST / HTTP/1.1").status, 405);
+}
+
+#[test]
 fn not_ready_before_the_first_collection() {
     let server = Server::serving(HttpOptions::default(), Snapshot::empty());
     let reply = server.get("/readyz");

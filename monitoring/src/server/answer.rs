@@ -93,14 +93,17 @@ impl Scrape {
     }
 }
 
-/// Adds to an answer what all answers have, and counts it.
+/// Adds to an answer what all answers have, and counts it. It is not to be kept, unless it says
+/// something else itself.
 pub fn finish(response: &mut Response<Pieces>, request: &Request<Incoming>, stats: &Stats) {
     let headers = response.headers_mut();
     headers.insert(
         header::X_CONTENT_TYPE_OPTIONS,
         HeaderValue::from_static("nosniff"),
     );
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers
+        .entry(header::CACHE_CONTROL)
+        .or_insert(HeaderValue::from_static("no-store"));
     if !request.body().is_end_stream() {
         // No request has a meaningful body, and none is read to find the next request.
         headers.insert(header::CONNECTION, HeaderValue::from_static("close"));

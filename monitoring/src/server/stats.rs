@@ -11,7 +11,7 @@ use super::connection::End;
 /// Totals since the start of the server.
 #[derive(Debug, Default)]
 pub struct Stats {
-    /// Answers with status 200 to 299.
+    /// Answers with status 200 to 299, and 304: the client has the answer already.
     pub answered_2xx: AtomicU64,
     /// Answers with status 400 to 499, those to requests that are not HTTP included.
     pub answered_4xx: AtomicU64,

@@ -10,7 +10,7 @@ use hyper::{HeaderMap, Request, Response, StatusCode, body::Incoming, header::He
 pub(super) use monitoring::server::answer::{HTML, PLAIN, Pieces, page, text};
 use monitoring::server::{
     Limits, Site,
-    answer::{Scrape, finish, html, is_read, not_allowed},
+    answer::{Scrape, finish, is_read, not_allowed},
     connection::Activity,
     negotiate::Kind,
     readers::Readers,
@@ -18,7 +18,8 @@ use monitoring::server::{
 use tokio::net::TcpStream;
 
 use super::{
-    HttpOptions, HttpStats, landing,
+    HttpOptions, HttpStats,
+    page::Page,
     profiles::{self, INDEX_PATH, Peer},
 };
 use crate::{
@@ -41,7 +42,7 @@ pub(super) struct Agent {
     stats: Arc<HttpStats>,
     renders: Renders,
     readers: Readers,
-    landing: Bytes,
+    page: Page,
     not_found: Bytes,
 }
 
@@ -88,7 +89,7 @@ impl Agent {
              {INDEX_PATH}\n"
         );
         Self {
-            landing: landing::page(path).into(),
+            page: Page::new(path),
             not_found: not_found.into(),
             renders: Renders::new(latest, Arc::clone(&options.exemplars)),
             readers: Readers::default(),
@@ -106,7 +107,7 @@ impl Agent {
             JSON_PATH => &|| self.scrape(Some(Form::Json), request.headers(), activity),
             "/healthz" => &|| text(StatusCode::OK, "ok\n"),
             "/readyz" => &|| self.ready(),
-            "/" => &|| html(self.landing.clone()),
+            "/" => &|| self.page.answer(request),
             _ => return text(StatusCode::NOT_FOUND, self.not_found.clone()),
         };
         if is_read(request) {

@@ -58,7 +58,7 @@ pub(super) fn agent(folder: &Path, more: &str) -> Agent {
 
 /// An agent that profiles, with these keys of `[sources.profile]` and whatever is to follow. No
 /// other source runs but the one that labels processes, so that the agent starts quickly.
-pub(super) fn agent_with(folder: &Path, profile: &str) -> Agent {
+pub(crate) fn agent_with(folder: &Path, profile: &str) -> Agent {
     let others = SOURCES.iter().map(|source| source.name);
     let others = others.filter(|name| !BESIDE.contains(name));
     let others = others.map(|name| format!("[sources.{name}]\nenabled = false"));

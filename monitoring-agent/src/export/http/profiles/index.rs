@@ -1,7 +1,9 @@
 //! The page at `/debug/pprof/`, for people. It loads nothing and runs nothing.
 
+use monitoring::server::landing;
+
 use super::query::MAX_SECONDS;
-use crate::{config::MAX_HERTZ, export::http::landing};
+use crate::config::MAX_HERTZ;
 
 /// Captures, or why there are none; and what is kept in the history, `None` while it is empty, or
 /// why there is none.
@@ -54,7 +56,7 @@ pub(super) fn page(no_captures: Option<&str>, kept: Result<Option<String>, &str>
          to for what was, base_from and base_to for what it is compared with, as \
          2026-01-31T03:12:00Z, as seconds since 1970, or as -1h."
     );
-    landing::document("profiles", &lead, &links, &notes)
+    landing::document("monitoring-agent", "profiles", &lead, &links, &notes)
 }
 
 #[cfg(test)]
