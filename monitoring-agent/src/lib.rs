@@ -35,6 +35,7 @@ pub mod per_cpu;
 pub mod pins;
 pub mod pipeline;
 pub mod printable;
+pub mod privileges;
 pub mod process_maps;
 pub mod profile;
 mod profiling;

@@ -12,7 +12,7 @@ use monitoring_agent::{
     cli::{Cli, Command},
     config::{self, Config},
     pipeline::Agent,
-    profile,
+    privileges, profile,
 };
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{info, warn};
@@ -37,6 +37,7 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
         .with_ansi(std::io::stderr().is_terminal())
         .init();
     let config = with_notes(loaded);
+    say_what_is_missing()?;
     // One thread is enough: sources have their own, and exporters only render.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -93,6 +94,19 @@ fn with_notes(loaded: config::Loaded) -> Config {
         info!("{note}");
     }
     loaded.config
+}
+
+/// Logs which privileges this process lacks, and what there is not without them.
+fn say_what_is_missing() -> anyhow::Result<()> {
+    for privilege in privileges::missing()? {
+        warn!(
+            "without {}, {}; {}",
+            privilege.name,
+            privilege.without,
+            privilege.cure()
+        );
+    }
+    Ok(())
 }
 
 /// Largest block that comes out of an arena. A block above it is given back to the node as soon as

@@ -8,7 +8,7 @@ use std::{ffi::CStr, io, path::Path, ptr, thread};
 
 use anyhow::{Context as _, anyhow};
 
-use crate::source::StartError;
+use crate::{privileges::SYS_ADMIN, source::StartError};
 
 /// Where the thread mounts its bpffs, over whatever the machine has there.
 const MOUNT_POINT: &CStr = c"/sys/fs/bpf";
@@ -100,6 +100,7 @@ fn check(result: libc::c_int, what: &str) -> Result<(), String> {
     }
     let error = io::Error::last_os_error();
     Err(format!(
-        "the loader could not get {what} ({error}); run as root or with CAP_SYS_ADMIN"
+        "the loader could not get {what} ({error}); {}",
+        SYS_ADMIN.cure()
     ))
 }

@@ -9,7 +9,7 @@ use aya::{
 };
 
 use super::cgroup;
-use crate::source::StartError;
+use crate::{privileges::SYS_ADMIN, source::StartError};
 
 /// A program and its attach point.
 #[derive(Clone, Copy, Debug)]
@@ -163,9 +163,9 @@ fn program_unsupported(error: &ProgramError) -> Option<String> {
 /// What the kernel or the process lacks, by the error number of `bpf(2)`.
 pub(super) fn lacking(error: &io::Error) -> Option<String> {
     match error.raw_os_error()? {
-        libc::EPERM | libc::EACCES => Some(format!(
-            "no permission ({error}); run as root, or with CAP_BPF, CAP_PERFMON and CAP_SYS_ADMIN"
-        )),
+        libc::EPERM | libc::EACCES => {
+            Some(format!("no permission ({error}); {}", SYS_ADMIN.cure()))
+        }
         libc::ENOENT => Some("this kernel has no such tracepoint".to_owned()),
         libc::ENOSYS => Some("this kernel has no bpf system call".to_owned()),
         libc::EOPNOTSUPP | 524 => Some(format!("this kernel does not support it ({error})")),

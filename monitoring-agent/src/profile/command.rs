@@ -26,15 +26,14 @@ use super::{
     Type,
     service::{CaptureError, DEFAULT_HERTZ, Progress, Request, Service},
 };
-use crate::{cli::ProfileArgs, config::Config};
+use crate::{
+    cli::ProfileArgs,
+    config::Config,
+    privileges::{self, SYS_ADMIN},
+};
 
 /// The label of what no rule names.
 const UNNAMED_AGENT: &str = "other";
-
-/// Any of the first, or both of the others, allow sampling the whole node.
-const CAP_SYS_ADMIN: u64 = 1 << 21;
-const CAP_PERFMON: u64 = 1 << 38;
-const CAP_BPF: u64 = 1 << 39;
 
 /// Captures, and writes what was captured. The first SIGINT or SIGTERM ends the capture early, and
 /// what there is by then is written; the second ends everything. Says what was written.
@@ -113,11 +112,10 @@ fn request(args: &ProfileArgs, config: &Config) -> anyhow::Result<Request> {
     {
         return Err(explained(CaptureError::NoSuchProcess(pid), config));
     }
-    let own = procfs::process::Process::myself().and_then(|own| own.status());
-    let capabilities = own.context("read this process's privileges")?.capeff;
     ensure!(
-        may_sample(capabilities),
-        "sampling the node needs root (or CAP_BPF and CAP_PERFMON): run this with sudo"
+        !privileges::missing()?.contains(&SYS_ADMIN),
+        "sampling the node needs root (or {}): run this with sudo",
+        SYS_ADMIN.name
     );
     Ok(Request {
         kind: args.kind,
@@ -126,11 +124,6 @@ fn request(args: &ProfileArgs, config: &Config) -> anyhow::Result<Request> {
         agent: args.agent.clone(),
         duration: Duration::from_secs(args.seconds.into()),
     })
-}
-
-fn may_sample(capabilities: u64) -> bool {
-    let both = CAP_BPF | CAP_PERFMON;
-    capabilities & CAP_SYS_ADMIN != 0 || capabilities & both == both
 }
 
 /// The error with what to do about it.

@@ -35,7 +35,8 @@ use anyhow::Context as _;
 use self::{follower::Follower, processes::Processes, rings::Rings, worker::Worker};
 pub use file::{FileId, FileRef};
 
-use crate::clock::monotonic_ns;
+use super::session::refused;
+use crate::{clock::monotonic_ns, source::StartError};
 
 /// Longest wait for what is read of a process or a file system that may not answer.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -121,10 +122,11 @@ impl Mappings {
     ///
     /// # Errors
     ///
-    /// Where the kernel has no such events, or the agent may not have those of others.
-    pub fn start() -> anyhow::Result<Arc<Self>> {
+    /// [`StartError::Unsupported`] where the kernel has no such events, or the agent may not have those
+    /// of others.
+    pub fn start() -> Result<Arc<Self>, StartError> {
         let wake = event().context("make an event to wake a thread with")?;
-        let rings = Rings::open(wake.as_raw_fd()).context("ask the kernel for mappings")?;
+        let rings = Rings::open(wake.as_raw_fd()).map_err(refused)?;
         let shared = Arc::new(Shared {
             processes: Mutex::default(),
             through_ns: Mutex::new(monotonic_ns()),

@@ -4,7 +4,6 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use anyhow::Context as _;
 use monitoring_profile::Profile;
 use prometheus::proto::MetricFamily;
 use tokio::runtime::Handle;
@@ -143,12 +142,12 @@ impl Profiler {
         self.mappings.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn mappings(&self) -> anyhow::Result<Arc<Mappings>> {
+    fn mappings(&self) -> Result<Arc<Mappings>, StartError> {
         let mut kept = self.kept_mappings();
         if let Some(mappings) = kept.upgrade() {
             return Ok(mappings);
         }
-        let mappings = Mappings::start().context("follow what processes map")?;
+        let mappings = Mappings::start()?;
         *kept = Arc::downgrade(&mappings);
         Ok(mappings)
     }

@@ -24,6 +24,7 @@ use aya::{
 pub use monitoring_common::profile::Key;
 use monitoring_common::profile::{Count, WINDOW, lost};
 
+pub(in crate::profile) use self::events::refused;
 use self::{
     events::Events,
     grace::Grace,

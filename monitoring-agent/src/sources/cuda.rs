@@ -35,6 +35,7 @@ use crate::{
     families::Family as Metrics,
     labels::{Labels, OTHER_NAME},
     loader, nvidia_driver,
+    privileges::{self, SYS_PTRACE},
     source::{Batch, Off, Source, StartError},
 };
 
@@ -59,6 +60,8 @@ struct Cuda {
 ///
 /// See [`StartError`].
 pub fn start(context: &mut StartContext<'_>) -> Result<Box<dyn Source>, StartError> {
+    // Without it, most calls would go uncounted.
+    privileges::need(&SYS_PTRACE)?;
     let settings = &context.config.sources.cuda;
     let names = Names::with(&settings.libraries);
     let chosen = Chosen::new(&settings.calls, &settings.exclude_calls);

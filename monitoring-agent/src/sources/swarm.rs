@@ -29,6 +29,7 @@ use crate::{
     loader::{self, Family, field},
     offsets::ABSENT,
     printable::printable,
+    privileges::{self, SYS_PTRACE},
     source::{Batch, ProgramState, Source, StartError},
 };
 
@@ -67,6 +68,8 @@ struct Swarm {
 ///
 /// See [`StartError`].
 pub fn start(context: &mut StartContext<'_>) -> Result<Box<dyn Source>, StartError> {
+    // Without it, most hooks would go unseen.
+    privileges::need(&SYS_PTRACE)?;
     let mut globals = Vec::new();
     for (global, structure, name) in FIELDS {
         let offset = field(context.offsets, structure, name)?;

@@ -5,8 +5,10 @@
 
 mod agreement;
 mod block;
+mod capabilities;
 mod commands;
 mod cuda;
+mod deployment;
 mod golden;
 mod gpu;
 mod lifecycle;

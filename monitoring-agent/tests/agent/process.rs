@@ -11,6 +11,9 @@ use std::{
 use crate::poll::{PATIENCE, poll_until};
 pub(crate) use crate::running::Running;
 
+/// The agent.
+pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_monitoring-agent");
+
 /// A configuration with the defaults, but for profiles, of which it keeps none on disk.
 const NOTHING_KEPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/agent/nothing_kept.toml");
 
@@ -24,7 +27,11 @@ impl Agent {
     /// Starts the agent on a free port with a fast interval; further arguments as given. Unless a
     /// file is among them, it keeps nothing on disk.
     pub(crate) fn start(arguments: &[&str]) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_monitoring-agent"));
+        Self::start_by(Command::new(PROGRAM), arguments)
+    }
+
+    /// Like [`Agent::start`], by a command that the agent's arguments are appended to.
+    pub(crate) fn start_by(mut command: Command, arguments: &[&str]) -> Self {
         command.args(["--listen", "127.0.0.1:0", "--collection-interval", "200ms"]);
         if !arguments.contains(&"--config") {
             command.args(["--config", NOTHING_KEPT]);

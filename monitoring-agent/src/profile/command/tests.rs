@@ -206,17 +206,6 @@ fn what_is_wrong_is_said_before_anything_is_captured() {
 }
 
 #[test]
-fn privileges_are_root_or_both_that_sampling_needs() {
-    let check = |capabilities: u64, want: bool| assert_eq!(may_sample(capabilities), want);
-    check(0, false);
-    check(u64::MAX, true);
-    check(1 << 21, true);
-    check(1 << 38, false);
-    check(1 << 39, false);
-    check(1 << 38 | 1 << 39, true);
-}
-
-#[test]
 fn a_file_is_replaced_whole_and_links_are_followed() {
     let folder = tempfile::tempdir().unwrap();
     let (file, link) = (

@@ -18,6 +18,7 @@ use perf_event::{
 
 use crate::{
     cpus::{Change, CpuChanges, is_alive},
+    privileges::SYS_ADMIN,
     source::StartError,
 };
 
@@ -158,10 +159,11 @@ fn open(cpu: u32, trigger: Trigger, program: &OwnedFd) -> io::Result<OnCpu> {
 }
 
 /// What the kernel or the process lacks, or what is broken.
-fn refused(error: io::Error) -> StartError {
+pub(in crate::profile) fn refused(error: io::Error) -> StartError {
     match error.raw_os_error() {
         Some(libc::EPERM | libc::EACCES) => StartError::Unsupported(format!(
-            "no permission for perf events ({error}); run as root or with CAP_PERFMON"
+            "no permission for perf events ({error}); {}",
+            SYS_ADMIN.cure()
         )),
         Some(libc::ENOENT | libc::ENODEV | libc::EOPNOTSUPP | libc::ENOSYS) => {
             StartError::Unsupported(format!("this machine has no such perf event ({error})"))
