@@ -42,12 +42,7 @@ pub(super) async fn working<T, Work: Future<Output = ()>>(
             backoff.reset();
         }
         let pause = backoff.wait(None);
-        error!(
-            "what sends {what} has panicked: {}; what it was sending is lost, and counted; others \
-             are sent again in {:.1} s",
-            panics::message(&*panic),
-            pause.as_secs_f64()
-        );
+        tell(what, panics::message(&*panic), pause);
         let end = orders.borrow_and_update().end;
         if end.is_some_and(|end| begun.into_std() >= end) {
             return;
@@ -59,6 +54,18 @@ pub(super) async fn working<T, Work: Future<Output = ()>>(
             _ = orders.changed() => {}
         }
     }
+}
+
+fn tell(what: &str, panic: &str, pause: Duration) {
+    let seconds = pause.as_secs_f64();
+    let line = || {
+        error!(
+            "what sends {what} has panicked: {panic}; what it was sending is lost, and counted; \
+             others are sent again in {seconds:.1} s"
+        );
+    };
+    // The log may be what panics.
+    let _ = catch_unwind(AssertUnwindSafe(line));
 }
 
 /// What a future comes to, or its panic.
