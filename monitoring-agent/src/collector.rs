@@ -1,7 +1,6 @@
 //! Runs each source on a thread of its own, so that one that hangs holds up only itself.
 
 use std::{
-    any::Any,
     io,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
@@ -15,7 +14,10 @@ use std::{
 use anyhow::anyhow;
 use tokio::sync::mpsc;
 
-use crate::source::{Batch, Source};
+use crate::{
+    panics,
+    source::{Batch, Source},
+};
 
 /// What became of one collection.
 #[derive(Debug)]
@@ -87,7 +89,7 @@ fn collect_on_request(
         let begun = Instant::now();
         // A panicking source is a failing source; its state may be odd, the agent's is not.
         let result = catch_unwind(AssertUnwindSafe(|| source.collect()))
-            .unwrap_or_else(|panic| Err(anyhow!("panicked: {}", message(&*panic))));
+            .unwrap_or_else(|panic| Err(anyhow!("panicked: {}", panics::message(&*panic))));
         let report = Report {
             source: name,
             instance,
@@ -99,10 +101,4 @@ fn collect_on_request(
             return;
         }
     }
-}
-
-fn message(panic: &(dyn Any + Send)) -> &str {
-    let text = panic.downcast_ref::<&str>().copied();
-    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("without a word")
 }

@@ -31,6 +31,7 @@ pub mod loader;
 mod mount_table;
 mod nvidia_driver;
 pub mod offsets;
+mod panics;
 pub mod per_cpu;
 pub mod pins;
 pub mod pipeline;

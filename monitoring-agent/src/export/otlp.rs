@@ -6,7 +6,9 @@
 mod connection;
 mod health;
 mod push;
+mod recovery;
 mod request;
+mod size;
 mod spans;
 
 use std::{
@@ -152,13 +154,21 @@ impl Otlp {
     fn start(&self, settings: &OtlpSettings) -> std::io::Result<Running> {
         let (spans, span_orders) = watch::channel(order(settings.spans.as_ref()));
         let (metrics, metric_orders) = watch::channel(order(settings.metrics.as_ref()));
-        let sending = spans::Sending::new(self.spans.clone(), span_orders);
-        let pushing = push::Pushing::new(self.latest.clone(), metric_orders, self.stats());
+        let (queue, latest, stats) = (self.spans.clone(), self.latest.clone(), self.stats());
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
         let work = move || {
-            runtime.block_on(async { tokio::join!(sending.run(), pushing.run()) });
+            let send = || spans::Sending::new(queue.clone(), span_orders.clone()).run();
+            let push = || {
+                let orders = metric_orders.clone();
+                push::Pushing::new(latest.clone(), orders, Arc::clone(&stats)).run()
+            };
+            // What a batch of spans had that is dropped is counted by the batch.
+            let sending = recovery::working("spans", span_orders.clone(), send, || ());
+            let pushing =
+                recovery::working("metrics", metric_orders.clone(), push, || stats.failed());
+            runtime.block_on(async { tokio::join!(sending, pushing) });
             // A name that is still being looked up must not hold up the end.
             runtime.shutdown_background();
         };

@@ -28,6 +28,8 @@ pub enum DropReason {
     QueueFull,
     /// The receiver does not take it, and would not at another time.
     Rejected,
+    /// The receiver does not take anything so large, not even this span alone.
+    TooLarge,
     /// The receiver did not take it in time, or could not be reached.
     Unreachable,
     /// The agent ended before it could be sent.
@@ -37,13 +39,14 @@ pub enum DropReason {
 }
 
 /// Every reason, in the order of its number.
-const REASONS: [DropReason; 9] = [
+const REASONS: [DropReason; 10] = [
     DropReason::Cap,
     DropReason::RingFull,
     DropReason::Malformed,
     DropReason::HoldFull,
     DropReason::QueueFull,
     DropReason::Rejected,
+    DropReason::TooLarge,
     DropReason::Unreachable,
     DropReason::Shutdown,
     DropReason::Abandoned,
@@ -59,6 +62,7 @@ impl DropReason {
             Self::HoldFull => "hold_full",
             Self::QueueFull => "queue_full",
             Self::Rejected => "rejected",
+            Self::TooLarge => "too_large",
             Self::Unreachable => "unreachable",
             Self::Shutdown => "shutdown",
             Self::Abandoned => "abandoned",

@@ -201,23 +201,12 @@ impl Waiting {
     }
 
     fn take(&mut self, limits: &BatchLimits) -> Vec<Finished> {
-        let mut taken = Vec::with_capacity(limits.spans.min(self.spans.len()));
-        let (mut resources, mut encoded_bytes) = (HashSet::new(), 0);
-        while taken.len() < limits.spans.max(1)
-            && let Some(span) = self.spans.front()
+        let first = self.spans.iter().take(limits.spans.max(1));
+        let count = within(first, limits.encoded_bytes);
+        let mut taken = Vec::with_capacity(count);
+        while taken.len() < count
+            && let Some(span) = self.spans.pop_front()
         {
-            let address = address_of(span);
-            encoded_bytes += span.encoded_bytes();
-            if !resources.contains(&address) {
-                encoded_bytes += resource_bytes(span).1;
-            }
-            if encoded_bytes > limits.encoded_bytes && !taken.is_empty() {
-                break;
-            }
-            resources.insert(address);
-            let Some(span) = self.spans.pop_front() else {
-                break;
-            };
             self.removed(&span);
             taken.push(span);
         }
@@ -245,6 +234,23 @@ impl Waiting {
     }
 }
 
+/// How many of the first spans are so many bytes at most when they are sent, resources included: at
+/// least one, if there is one.
+fn within<'a>(spans: impl Iterator<Item = &'a Finished>, encoded_bytes: usize) -> usize {
+    let (mut resources, mut bytes, mut count) = (HashSet::new(), 0, 0);
+    for span in spans {
+        bytes += span.encoded_bytes();
+        if resources.insert(address_of(span)) {
+            bytes += resource_bytes(span).1;
+        }
+        if bytes > encoded_bytes && count > 0 {
+            break;
+        }
+        count += 1;
+    }
+    count
+}
+
 /// Tells resources apart: one that waits is alive, so that its address is no other's.
 fn address_of(span: &Finished) -> usize {
     Arc::as_ptr(&span.resource).addr()
@@ -269,6 +275,12 @@ impl SpanBatch {
     /// Whether there are none, which is never so of a batch that was received.
     pub fn is_empty(&self) -> bool {
         self.spans.is_empty()
+    }
+
+    /// How many of the first are so many bytes at most as they are sent, resources included; at least
+    /// one.
+    pub fn within(&self, encoded_bytes: usize) -> usize {
+        within(self.spans.iter(), encoded_bytes)
     }
 
     /// Keeps the first so many, and gives the others as a batch of their own.

@@ -16,9 +16,10 @@ use tokio::{runtime::Runtime, sync::watch};
 use crate::{made, poll::poll_until};
 
 /// Every reason for which the exporter or the queue drops.
-const REASONS: [DropReason; 5] = [
+const REASONS: [DropReason; 6] = [
     DropReason::QueueFull,
     DropReason::Rejected,
+    DropReason::TooLarge,
     DropReason::Unreachable,
     DropReason::Shutdown,
     DropReason::Abandoned,

@@ -106,26 +106,6 @@ fn requests_that_are_too_large_are_halved() {
 }
 
 #[test]
-fn a_span_that_alone_is_too_large_is_dropped() {
-    let stub = Stub::start(HTTP, |asked| {
-        let has_seven = asked.spans().iter().any(|span| span.name == "read 7");
-        if has_seven {
-            Answer::status(413)
-        } else {
-            Answer::yes(HTTP)
-        }
-    });
-    let exporter = Exporter::new(target(HTTP, &stub.url()), LONG);
-    exporter.push(0..10);
-    exporter.settle(10);
-    assert_eq!(
-        (exporter.exported(), exporter.dropped(DropReason::Rejected)),
-        (9, 1)
-    );
-    exporter.stop();
-}
-
-#[test]
 fn a_collector_is_asked_no_sooner_than_it_wants() {
     let stub = stub(vec![Answer::status(429).with("retry-after", "2")]);
     let exporter = Exporter::new(target(HTTP, &stub.url()), LONG);

@@ -21,5 +21,7 @@ mod http_answers;
 mod log_lines;
 mod made;
 mod metrics;
+mod panics;
+mod sizes;
 mod stub;
 mod whole;

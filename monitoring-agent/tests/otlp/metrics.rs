@@ -26,7 +26,7 @@ use crate::{
     stub::{Answer, Asked, Stub},
 };
 
-fn settings(protocol: Protocol, base: &str, interval: Duration) -> OtlpSettings {
+pub(crate) fn settings(protocol: Protocol, base: &str, interval: Duration) -> OtlpSettings {
     let target = Target {
         signal: Signal::Metrics,
         url: Target::url(Signal::Metrics, protocol, base),
@@ -48,7 +48,7 @@ fn settings(protocol: Protocol, base: &str, interval: Duration) -> OtlpSettings 
     }
 }
 
-fn snapshot(number: u64, value: f64) -> Arc<Snapshot> {
+pub(crate) fn snapshot(number: u64, value: f64) -> Arc<Snapshot> {
     let mut waits = Family::histogram("wait_seconds", "How long.");
     waits.push_histogram(&[("disk", "sda")], [(0.5, 2), (1.0, 3)], 4, 7.5);
     Arc::new(Snapshot {
@@ -67,7 +67,7 @@ fn snapshot(number: u64, value: f64) -> Arc<Snapshot> {
     })
 }
 
-fn otlp(first: Arc<Snapshot>) -> (Otlp, watch::Sender<Arc<Snapshot>>) {
+pub(crate) fn otlp(first: Arc<Snapshot>) -> (Otlp, watch::Sender<Arc<Snapshot>>) {
     let (publish, latest) = watch::channel(first);
     let spans = Spans::new(QueueLimits { spans: 1, bytes: 1 });
     (Otlp::new(spans, latest), publish)
@@ -155,4 +155,66 @@ fn each_snapshot_is_pushed_once_and_a_failure_is_made_up_for() {
         .unwrap()
         .block_on(otlp.stop());
     assert_eq!(stub.asked().len(), 4);
+}
+
+#[test]
+fn what_is_too_large_is_pushed_in_parts() {
+    for protocol in [Protocol::HttpProtobuf, Protocol::Grpc] {
+        let stub = Stub::start(protocol, move |asked| {
+            let is_too_large = asked.message.len() > 3000;
+            if is_too_large && protocol == Protocol::Grpc {
+                Answer::code(8, "grpc: received message larger than max (2 vs. 1)")
+            } else if is_too_large {
+                Answer::status(413)
+            } else {
+                Answer::yes(protocol)
+            }
+        });
+        let mut many = Family::gauge("many", "");
+        for number in 0..300 {
+            many.push(&[("number", &number.to_string())], 1.0);
+        }
+        // One that is too large by itself.
+        many.push(&[("number", &"x".repeat(4000))], 1.0);
+        many.push(&[("number", "last")], 1.0);
+        let snapshot = Snapshot {
+            number: 1,
+            taken: Instant::now(),
+            families: vec![many.build()],
+            ready: true,
+        };
+        let (mut otlp, _publish) = otlp(Arc::new(snapshot));
+        otlp.apply(settings(protocol, &stub.url(), LONG));
+        let stats = otlp.stats();
+        let families = poll_until("it is counted", || {
+            let families = stats.families();
+            let is_counted = !families[0].get_metric().is_empty();
+            is_counted.then_some(families)
+        });
+        let value = |family: usize, sample: usize| {
+            let metric = &families[family].get_metric()[sample];
+            metric.get_counter().get_value() as u64
+        };
+        assert_eq!(
+            (value(0, 0), value(0, 1)),
+            (0, 1),
+            "not all of it was taken"
+        );
+        assert_eq!(value(1, 0), 1, "one point was too large");
+        let asked = stub.asked();
+        let taken = asked.iter().filter(|asked| asked.message.len() <= 3000);
+        let points: usize = taken
+            .map(|asked| {
+                let request = ExportMetricsServiceRequest::decode(&asked.message[..]).unwrap();
+                let metrics = &request.resource_metrics[0].scope_metrics[0].metrics;
+                match &metrics[0].data {
+                    Some(Data::Gauge(gauge)) => gauge.data_points.len(),
+                    other => panic!("{other:?}"),
+                }
+            })
+            .sum();
+        assert_eq!(points, 301);
+        let refused = asked.iter().filter(|asked| asked.message.len() > 3000);
+        assert!((2..20).contains(&refused.count()));
+    }
 }

@@ -5,7 +5,7 @@ use std::{future::Future, time::Instant};
 use bytes::Bytes;
 use monitoring::otlp::{Accepted, Backoff, Client, Failure, Target};
 
-use super::health::Health;
+use super::{health::Health, size::Size};
 
 /// Sends requests to one collector, and remembers how it took the last one.
 #[derive(Debug)]
@@ -17,6 +17,10 @@ pub(super) struct Connection {
     backoff: Backoff,
     /// The collector is not asked before.
     next_try: Option<Instant>,
+    /// How large a request may be.
+    size: Size,
+    /// Bytes of the last request.
+    sent_bytes: usize,
 }
 
 impl Connection {
@@ -26,6 +30,8 @@ impl Connection {
             client: None,
             backoff: Backoff::default(),
             next_try: None,
+            size: Size::default(),
+            sent_bytes: 0,
         }
     }
 
@@ -36,6 +42,11 @@ impl Connection {
     /// When the collector may be asked, if not now.
     pub(super) fn next_try(&self) -> Option<Instant> {
         self.next_try
+    }
+
+    /// Bytes of the largest request that the collector is likely to take.
+    pub(super) fn largest(&self) -> usize {
+        self.size.bytes()
     }
 
     /// The collector may be asked at once, whatever it did before.
@@ -50,6 +61,7 @@ impl Connection {
         &mut self,
         request: Bytes,
     ) -> impl Future<Output = (Option<Client>, Result<Accepted, Failure>)> + use<> {
+        self.sent_bytes = request.len();
         let client = match self.client.take() {
             Some(client) => Ok(client),
             None => Client::new(&self.target),
@@ -81,6 +93,7 @@ impl Connection {
             Ok(accepted) => {
                 (self.client, self.next_try) = (client, None);
                 self.backoff.reset();
+                self.size.taken();
                 health.worked(url, now);
                 if accepted.rejected > 0 || !accepted.said.is_empty() {
                     health.remarked(url, accepted.rejected, &accepted.said, now);
@@ -90,8 +103,19 @@ impl Connection {
                 self.next_try = Some(now + self.backoff.wait(*after));
                 health.failed(url, why, then, now);
             }
-            // A smaller one may be taken.
-            Err(Failure::TooLarge(_)) => (self.client, self.next_try) = (client, None),
+            Err(Failure::TooLarge(why)) => {
+                (self.client, self.next_try) = (client, None);
+                self.size.refused(self.sent_bytes);
+                if self.size.is_hopeless() {
+                    self.next_try = Some(now + self.backoff.wait(None));
+                    let then = "the smallest are too large for it, and are dropped, and counted; it \
+                                is asked more rarely";
+                    health.failed(url, why, then, now);
+                } else {
+                    // A smaller one may be taken.
+                    health.narrowed(url, why, self.sent_bytes, now);
+                }
+            }
             Err(Failure::Refused(why)) => {
                 (self.client, self.next_try) = (client, None);
                 self.backoff.reset();

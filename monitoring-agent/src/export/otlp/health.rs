@@ -20,6 +20,8 @@ pub(super) struct Health {
     is_told: bool,
     last_told: Option<Instant>,
     last_remark: Option<Instant>,
+    /// What the log says is too large, and since when.
+    narrowed: Option<(usize, Instant)>,
 }
 
 impl Health {
@@ -30,6 +32,7 @@ impl Health {
             is_told: false,
             last_told: None,
             last_remark: None,
+            narrowed: None,
         }
     }
 
@@ -53,6 +56,23 @@ impl Health {
                 self.what
             );
         }
+    }
+
+    /// A request of so many bytes was too large. Said again only of much smaller ones: sizes grow
+    /// until one is too large once more.
+    pub(super) fn narrowed(&mut self, url: &str, why: &str, bytes: usize, now: Instant) {
+        let is_said = self
+            .narrowed
+            .is_some_and(|(said, at)| bytes > said / 2 || is_recent(Some(at), now));
+        if is_said {
+            return;
+        }
+        self.narrowed = Some((bytes, now));
+        warn!(
+            "a request of {bytes} bytes with {} is too large for {url}: {why}; smaller ones are \
+             sent",
+            self.what
+        );
     }
 
     /// It worked, but for a part, or the collector has something to say.

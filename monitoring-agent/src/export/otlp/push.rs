@@ -12,7 +12,6 @@ use std::{
     time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
-use bytes::Bytes;
 use monitoring::otlp::{Accepted, Failure};
 use prometheus::proto::MetricFamily;
 use tokio::{
@@ -20,7 +19,10 @@ use tokio::{
     time::{sleep_until, timeout_at},
 };
 
-use self::{convert::Requests, starts::Starts};
+use self::{
+    convert::{Request, Requests},
+    starts::Starts,
+};
 use super::{Order, PushSettings, connection::Connection, health::Health};
 use crate::{
     families::Family,
@@ -36,6 +38,11 @@ pub struct PushStats {
 }
 
 impl PushStats {
+    /// A push was not made as a whole.
+    pub(super) fn failed(&self) {
+        self.failed.fetch_add(1, Relaxed);
+    }
+
     /// As metrics; without samples as long as nothing was to be pushed.
     pub fn families(&self) -> Vec<MetricFamily> {
         let mut pushes = Family::counter(
@@ -56,6 +63,13 @@ impl PushStats {
     }
 }
 
+/// What became of a request.
+enum Sent {
+    Accepted(Accepted),
+    TooLarge,
+    Refused,
+}
+
 /// Pushes metrics.
 pub(super) struct Pushing {
     latest: Latest,
@@ -65,6 +79,8 @@ pub(super) struct Pushing {
     connection: Option<Connection>,
     health: Health,
     starts: Starts,
+    /// The last snapshot that `starts` has looked at, by its number.
+    looked: u64,
     /// The last snapshot that was taken as a whole, by its number.
     last: u64,
 }
@@ -83,6 +99,7 @@ impl Pushing {
             connection: None,
             health: Health::of("metrics"),
             starts: Starts::default(),
+            looked: 0,
             last: 0,
         }
     }
@@ -124,7 +141,7 @@ impl Pushing {
         if now != target.as_ref() {
             self.connection = target.map(Connection::new);
             self.health = Health::of("metrics");
-            self.starts = Starts::default();
+            (self.starts, self.looked) = (Starts::default(), 0);
         }
         self.settings = settings;
     }
@@ -145,55 +162,62 @@ impl Pushing {
         let Some(connection) = &mut self.connection else {
             return;
         };
-        let requests = Requests::of(
+        if snapshot.number != self.looked {
+            self.starts.look(&snapshot.families, time_ns);
+            self.looked = snapshot.number;
+        }
+        let mut requests = Requests::of(
             &snapshot.families,
             (&settings.node, &settings.node_type),
             time_ns,
-            &mut self.starts,
+            &self.starts,
         );
-        for request in requests {
-            let sent = send(connection, &mut self.health, request.into());
-            let sent = timeout_at(until.into(), sent);
-            match sent.await {
-                Ok(Some(accepted)) => {
-                    self.stats.rejected.fetch_add(accepted.rejected, Relaxed);
+        while let Some(request) = requests.next(connection.largest()) {
+            let sent = send(connection, &mut self.health, &request);
+            let rejected = match timeout_at(until.into(), sent).await {
+                Ok(Sent::Accepted(accepted)) => accepted.rejected,
+                // The next has fewer points.
+                Ok(Sent::TooLarge) if request.points > 1 => continue,
+                Ok(Sent::TooLarge | Sent::Refused) => {
+                    all = false;
+                    request.points as u64
                 }
-                Ok(None) => all = false,
                 Err(_) => {
                     all = false;
                     break;
                 }
-            }
+            };
+            self.stats.rejected.fetch_add(rejected, Relaxed);
+            requests.done(&request);
         }
         if all {
             self.last = snapshot.number;
             self.stats.pushed.fetch_add(1, Relaxed);
         } else {
             // It is pushed once more when the next is due, if there is none that is newer.
-            self.stats.failed.fetch_add(1, Relaxed);
+            self.stats.failed();
         }
     }
 }
 
 /// Until the collector takes it, or refuses it.
-async fn send(
-    connection: &mut Connection,
-    health: &mut Health,
-    request: Bytes,
-) -> Option<Accepted> {
+async fn send(connection: &mut Connection, health: &mut Health, request: &Request<'_>) -> Sent {
     let then = "the next are sent when they are due";
     loop {
         if let Some(next) = connection.next_try() {
             sleep_until(next.into()).await;
         }
-        let answer = connection.send(request.clone()).await;
+        let answer = connection.send(request.message.clone()).await;
         match connection.settle(answer, health, then) {
-            Ok(accepted) => return Some(accepted),
+            Ok(accepted) => return Sent::Accepted(accepted),
             Err(Failure::Unavailable { .. }) => {}
-            Err(Failure::Refused(_)) => return None,
+            Err(Failure::Refused(_)) => return Sent::Refused,
             Err(Failure::TooLarge(why)) => {
-                health.failed(&connection.target().url, &why, then, Instant::now());
-                return None;
+                if request.points == 1 {
+                    let then = "one that alone is too large is left out, and counted";
+                    health.failed(&connection.target().url, &why, then, Instant::now());
+                }
+                return Sent::TooLarge;
             }
         }
     }

@@ -4,16 +4,14 @@
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use monitoring::otlp::{Accepted, Failure, LARGEST_REQUEST};
+use monitoring::otlp::{Accepted, Failure};
 use tokio::{sync::watch, time::sleep_until};
 
 use super::{FAREWELL, Order, SpanSettings, connection::Connection, health::Health, request};
 use crate::spans::{BatchLimits, DropReason, SpanBatch, Spans};
 
-/// What is sent at a time: a quarter of what servers of gRPC take if nobody told them otherwise, so
-/// that what stands around spans has room as well.
+/// Spans that are sent at a time, if they are not too many bytes.
 const BATCH_SPANS: usize = 2048;
-const BATCH_BYTES: usize = LARGEST_REQUEST / 4;
 
 /// How often a collector may fail at the end, before what waits is dropped: a connection that it had
 /// closed in the meantime is one failure.
@@ -26,7 +24,8 @@ pub(super) struct Sending {
     /// Where to, as long as there is a where.
     connection: Option<Connection>,
     retry_time: Duration,
-    limits: BatchLimits,
+    /// How long spans wait for others.
+    patience: Duration,
     health: Health,
     /// All has to be over by then: the agent ends, or tracing was switched off.
     end: Option<Instant>,
@@ -39,7 +38,8 @@ pub(super) struct Sending {
 /// What became of a request.
 enum Sent {
     Accepted(Accepted),
-    TooLarge,
+    /// In the collector's words.
+    TooLarge(String),
     Dropped(DropReason),
 }
 
@@ -50,11 +50,7 @@ impl Sending {
             orders,
             connection: None,
             retry_time: Duration::ZERO,
-            limits: BatchLimits {
-                spans: BATCH_SPANS,
-                encoded_bytes: BATCH_BYTES,
-                patience: Duration::ZERO,
-            },
+            patience: Duration::ZERO,
             health: Health::of("spans"),
             end: None,
             is_last: false,
@@ -76,7 +72,7 @@ impl Sending {
                 self.end = None;
             }
             let queue = std::sync::Arc::clone(&self.spans.queue);
-            let limits = self.limits;
+            let limits = self.limits();
             let (is_connected, is_ending) = (self.connection.is_some(), self.end.is_some());
             let received = async {
                 if is_connected && is_ending && queue.is_empty() {
@@ -107,6 +103,16 @@ impl Sending {
         }
     }
 
+    /// How much is sent at a time.
+    fn limits(&self) -> BatchLimits {
+        let largest = self.connection.as_ref().map(Connection::largest);
+        BatchLimits {
+            spans: BATCH_SPANS,
+            encoded_bytes: largest.unwrap_or(usize::MAX),
+            patience: self.patience,
+        }
+    }
+
     /// Whether nothing more is to be sent to anybody.
     fn is_over(&self) -> bool {
         let is_late = self.end.is_some_and(|end| Instant::now() >= end);
@@ -133,7 +139,7 @@ impl Sending {
                 patience,
             }) => {
                 self.retry_time = retry_time;
-                self.limits.patience = patience;
+                self.patience = patience;
                 self.end = None;
                 let now = self.connection.as_ref().map(Connection::target);
                 if now != Some(&target) {
@@ -161,16 +167,31 @@ impl Sending {
     async fn deliver(&mut self, batch: SpanBatch) {
         let mut parts = vec![batch];
         while let Some(mut batch) = parts.pop() {
+            let first = batch.within(self.limits().encoded_bytes);
+            if first < batch.len() {
+                parts.push(batch.split_off(first));
+            }
             let request = request::encoded(batch.spans());
             match self.send(&request).await {
                 Sent::Accepted(accepted) => batch.exported(accepted.rejected),
-                Sent::TooLarge if batch.len() > 1 => {
+                Sent::TooLarge(_) if batch.len() > 1 => {
                     let rest = batch.split_off(batch.len() / 2);
                     parts.extend([rest, batch]);
                 }
-                Sent::TooLarge => batch.dropped(DropReason::Rejected),
+                Sent::TooLarge(why) => {
+                    batch.dropped(DropReason::TooLarge);
+                    self.one_was_too_large(&why);
+                }
                 Sent::Dropped(reason) => batch.dropped(reason),
             }
+        }
+    }
+
+    fn one_was_too_large(&mut self, why: &str) {
+        if let Some(connection) = &self.connection {
+            let then = "one that alone is too large is dropped, and counted";
+            let url = &connection.target().url;
+            self.health.failed(url, why, then, Instant::now());
         }
     }
 
@@ -205,7 +226,7 @@ impl Sending {
             match connection.settle(answer, &mut self.health, then) {
                 Ok(accepted) => return Sent::Accepted(accepted),
                 Err(Failure::Refused(_)) => return Sent::Dropped(DropReason::Rejected),
-                Err(Failure::TooLarge(_)) => return Sent::TooLarge,
+                Err(Failure::TooLarge(why)) => return Sent::TooLarge(why),
                 Err(Failure::Unavailable { .. }) => {
                     self.failures += 1;
                     if Instant::now() >= expiry && self.end.is_none() {

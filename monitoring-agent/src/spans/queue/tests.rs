@@ -262,3 +262,26 @@ async fn no_span_is_lost_or_counted_twice_with_many_threads() {
     assert_eq!(received + refused, THREADS * EACH);
     assert_eq!(spans.queue.memory_bytes(), 0);
 }
+
+#[tokio::test]
+async fn a_batch_knows_how_much_of_it_is_so_many_bytes() {
+    let spans = Spans::new(ROOM);
+    let (one, other) = (resource("planner"), resource("walker"));
+    for resource in [&one, &one, &other, &one] {
+        spans.queue.push(span(resource, "0123456789"));
+    }
+    let batch = spans.queue.receive_batch(AT_ONCE).await.unwrap();
+    let bytes = batch.spans()[0].encoded_bytes();
+    let (one, other) = (one.encoded_bytes, other.encoded_bytes);
+    let check = |encoded_bytes, want| assert_eq!(batch.within(encoded_bytes), want);
+    check(0, 1);
+    check(one + bytes, 1);
+    check(one + 2 * bytes - 1, 1);
+    check(one + 2 * bytes, 2);
+    check(one + 3 * bytes, 2);
+    check(one + other + 3 * bytes, 3);
+    check(one + other + 4 * bytes, 4);
+    check(usize::MAX, 4);
+    assert_eq!(batch.len(), 4);
+    batch.exported(0);
+}

@@ -9,9 +9,27 @@ fn pushed(
     time_ns: u64,
     starts: &mut Starts,
 ) -> (Vec<Metric>, Vec<usize>) {
+    pushed_by(families, time_ns, starts, 1 << 20)
+}
+
+/// The same, of requests of so many bytes at most.
+fn pushed_by(
+    families: &[MetricFamily],
+    time_ns: u64,
+    starts: &mut Starts,
+    bytes: usize,
+) -> (Vec<Metric>, Vec<usize>) {
+    starts.look(families, time_ns);
     let (mut metrics, mut points) = (Vec::new(), Vec::new());
-    for request in Requests::of(families, ("node-1", "gpu"), time_ns, starts) {
-        let request = ExportMetricsServiceRequest::decode(&request[..]).unwrap();
+    let mut requests = Requests::of(families, ("node-1", "gpu"), time_ns, starts);
+    while let Some(made) = requests.next(bytes) {
+        requests.done(&made);
+        assert!(
+            made.message.len() <= bytes || made.points == 1,
+            "{} bytes",
+            made.message.len()
+        );
+        let request = ExportMetricsServiceRequest::decode(made.message).unwrap();
         let [of_resource] = &request.resource_metrics[..] else {
             panic!("{request:?}");
         };
@@ -26,7 +44,8 @@ fn pushed(
             .iter()
             .flat_map(|scope| scope.metrics.clone())
             .collect();
-        points.push(all.iter().map(count).sum());
+        points.push(made.points);
+        assert_eq!(all.iter().map(count).sum::<usize>(), made.points);
         metrics.extend(all);
     }
     (metrics, points)
@@ -138,21 +157,85 @@ fn a_large_snapshot_is_several_requests_and_each_point_is_in_one() {
         points.iter().rev().skip(1).all(|&points| points == POINTS),
         "{points:?}"
     );
-    let mut seen: Vec<(String, String)> = Vec::new();
-    for metric in &metrics {
-        let Some(Data::Gauge(gauge)) = &metric.data else {
-            panic!("{metric:?}");
-        };
-        for point in &gauge.data_points {
-            seen.push((
-                metric.name.clone(),
-                format!("{:?}", point.attributes[0].value),
-            ));
-        }
-    }
+    let mut seen = seen(&metrics);
     let all: usize = sizes.iter().sum();
     assert_eq!(seen.len(), all);
     seen.sort();
     seen.dedup();
     assert_eq!(seen.len(), all);
+}
+
+/// The points of gauges, by metric and first label.
+fn seen(metrics: &[Metric]) -> Vec<(String, String)> {
+    let mut seen = Vec::new();
+    for metric in metrics {
+        let Some(Data::Gauge(gauge)) = &metric.data else {
+            panic!("{metric:?}");
+        };
+        for point in &gauge.data_points {
+            let label = format!("{:?}", point.attributes[0].value);
+            seen.push((metric.name.clone(), label));
+        }
+    }
+    seen
+}
+
+#[test]
+fn requests_are_as_small_as_they_have_to_be() {
+    let gauges = |name: &str, label: &str, count: usize| {
+        let mut family = Family::gauge(name, "What it is.");
+        for value in 0..count {
+            family.push(&[("number", &format!("{label}{value}"))], 1.0);
+        }
+        family.build()
+    };
+    let long = "x".repeat(5000);
+    let mut histogram = Family::histogram("wait_seconds", "");
+    for number in 0..50 {
+        let bounds = [(0.5, 2), (1.0, 2), (f64::INFINITY, 9)];
+        histogram.push_histogram(&[("number", &number.to_string())], bounds, 9, 1.0);
+    }
+    let histograms = [histogram.build()];
+    let gauges = [
+        gauges("short", "", 300),
+        gauges("long", &long, 30),
+        gauges("one", "", 1),
+    ];
+    let mut want = seen(&pushed(&gauges, 1, &mut Starts::default()).0);
+    want.sort();
+    assert_eq!(want.len(), 331);
+    for bytes in [0, 1, 500, 1000, 5000, 10_000, 100_000] {
+        let (metrics, points) = pushed_by(&gauges, 1, &mut Starts::default(), bytes);
+        let mut seen = seen(&metrics);
+        seen.sort();
+        assert_eq!(seen, want, "{bytes} bytes");
+        if bytes >= 5000 {
+            // They are not smaller than they have to be, either.
+            assert!(points.len() <= 260_000 / bytes + 10, "{points:?}");
+        }
+        let (_, points) = pushed_by(&histograms, 1, &mut Starts::default(), bytes);
+        assert_eq!(points.iter().sum::<usize>(), 50);
+    }
+}
+
+#[test]
+fn a_request_that_is_not_done_is_made_once_more() {
+    let mut family = Family::gauge("short", "");
+    for value in 0..100 {
+        family.push(&[("number", &value.to_string())], 1.0);
+    }
+    let (families, starts) = ([family.build()], Starts::default());
+    let mut requests = Requests::of(&families, ("node-1", "gpu"), 1, &starts);
+    let (mut bytes, mut points, mut refused) = (1 << 20, 0, 0);
+    while let Some(request) = requests.next(bytes) {
+        if request.message.len() > 1500 {
+            bytes /= 2;
+            refused += 1;
+            continue;
+        }
+        points += request.points;
+        requests.done(&request);
+    }
+    assert!(refused > 1);
+    assert_eq!(points, 100);
 }
