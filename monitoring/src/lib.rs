@@ -195,6 +195,7 @@
 
 #![deny(missing_docs)]
 
+mod backoff;
 mod cells;
 pub mod clock;
 mod collector;

@@ -4,20 +4,22 @@
 //! no queue and tries nothing twice: whoever sends decides what is done after a failure.
 
 mod answer;
-mod backoff;
 mod client;
 mod codec;
+mod cut;
 pub mod environment;
 mod target;
 mod tls;
 
 pub use answer::{Accepted, Failure};
-pub use backoff::Backoff;
 pub use client::{Client, ClientError};
 pub use target::{Headers, InvalidHeader, Target, TlsFiles};
 pub use tls::TlsError;
 
-pub use crate::trace::{Compression, Protocol};
+pub use crate::{
+    backoff::Backoff,
+    trace::{Compression, Protocol},
+};
 
 /// The largest message that a server of gRPC takes, if nobody has told it otherwise.
 pub const LARGEST_REQUEST: usize = 4 << 20;

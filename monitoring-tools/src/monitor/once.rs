@@ -19,7 +19,7 @@ use super::{
     theme::Theme,
     view,
 };
-use crate::output;
+use crate::{output, scrape::printable};
 
 /// The screen of nobody's terminal.
 const USUAL: (u16, u16) = (80, 24);
@@ -67,13 +67,35 @@ pub(super) fn run(
     }
     output::write(text.as_bytes(), false, None)?;
     if app.nodes.iter().all(|node| node.figures.is_none()) {
-        bail!("no node has answered");
+        bail!("no node has answered{}", reasons(&app.nodes, not_answered));
     }
     let has_profile = |node: &Node| matches!(node.flame, Flame::Taken(_));
     if app.view == View::Flame && !app.nodes.iter().any(has_profile) {
-        bail!("no node has a profile");
+        bail!("no node has a profile{}", reasons(&app.nodes, no_profile));
     }
     Ok(())
+}
+
+/// What each node says to it, a line for each.
+fn reasons(nodes: &[Node], why: impl Fn(&Node) -> String) -> String {
+    let reason = |node: &Node| format!("\n  {}: {}", printable(node.address()), why(node));
+    nodes.iter().map(reason).collect()
+}
+
+fn not_answered(node: &Node) -> String {
+    match &node.contact {
+        Contact::Away { why, .. } => why.clone(),
+        _ => "no answer yet; --wait gives it more time".to_owned(),
+    }
+}
+
+fn no_profile(node: &Node) -> String {
+    match (&node.contact, &node.flame) {
+        (Contact::Away { .. }, _) => not_answered(node),
+        // Advice follows, which is on the screen.
+        (_, Flame::Refused(why)) => why.lines().next().unwrap_or_default().to_owned(),
+        _ => "none yet; --wait gives it more time".to_owned(),
+    }
 }
 
 /// Whether it has told all that it will: rates, or that it is away; and a profile, if it was asked.

@@ -106,6 +106,20 @@ fn a_node_that_does_not_answer_is_away() {
     check("http://name.invalid/metrics", &[], 3, &["name.invalid"]);
 }
 
+#[test]
+fn a_node_where_nothing_listens_is_named_and_leaves_no_file() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    // The near end of a connection has its port for itself, and listens to nobody.
+    let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let url = format!("http://{}/metrics", client.local_addr().unwrap());
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("snapshot.json");
+    let (status, errors) = complaint(&["--url", &url, "-o", file.to_str().unwrap()]);
+    let want = format!("metrics-export: {url}: connection refused: nothing listens there\n");
+    assert_eq!((status, errors), (Some(3), want));
+    assert!(!file.exists(), "there is nothing to be written");
+}
+
 /// A server that answers one request by hand, for what no honest one would say.
 fn by_hand(
     answer: impl FnOnce(&mut TcpStream) + Send + 'static,

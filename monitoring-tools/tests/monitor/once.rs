@@ -1,10 +1,13 @@
 //! One screen as text, for scripts.
 
-use std::process::{Command, Output, Stdio};
+use std::{
+    process::{Command, Output, Stdio},
+    time::Instant,
+};
 
 use crate::{
     MONITOR,
-    stand_in::{StandIn, TEXT},
+    stand_in::{LIMIT, StandIn, TEXT},
 };
 
 fn once(nodes: &[&StandIn], more: &[&str]) -> Output {
@@ -21,6 +24,10 @@ fn once(nodes: &[&StandIn], more: &[&str]) -> Output {
 
 fn text(output: &Output) -> String {
     String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+fn errors(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
 }
 
 #[test]
@@ -58,8 +65,11 @@ fn every_node_is_printed_and_one_answer_is_enough() {
     assert_eq!(output.status.code(), Some(1));
     assert!(text(&output).contains("connection refused"));
     assert_eq!(
-        output.stderr,
-        b"stratoswarm-monitor: no node has answered\n"
+        errors(&output),
+        format!(
+            "stratoswarm-monitor: no node has answered\n  {}: connection refused: nothing listens there\n",
+            two.address
+        )
     );
 }
 
@@ -105,8 +115,46 @@ fn a_flame_graph_that_nobody_has_is_a_failure() {
     let output = once(&[&node], &["--view", "flame", "--wait", "100ms"]);
     assert_eq!(output.status.code(), Some(1));
     assert_eq!(
-        output.stderr,
-        b"stratoswarm-monitor: no node has a profile\n"
+        errors(&output),
+        format!(
+            "stratoswarm-monitor: no node has a profile\n  {}: it answers 503: node_load1 0.5\n",
+            node.address
+        )
+    );
+}
+
+#[test]
+fn a_flame_graph_of_a_node_that_is_away_is_a_failure_that_says_why() {
+    let mut gone = StandIn::agent("", "");
+    gone.go();
+    let flame = ["--view", "flame", "--size", "100x30"];
+    let begun = Instant::now();
+    let output = once(&[&gone], &flame);
+    assert!(begun.elapsed() < LIMIT, "nobody waits for its profile");
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(
+        errors(&output),
+        format!(
+            "stratoswarm-monitor: no node has answered\n  {}: connection refused: nothing listens there\n",
+            gone.address
+        )
+    );
+    let shown = text(&output);
+    assert!(
+        shown.contains("AWAY") && shown.contains("connection refused"),
+        "{shown}"
+    );
+    // Another one has a profile: its graph is there, and the first is shown to be away.
+    let here = StandIn::agent("", "");
+    let output = once(
+        &[&gone, &here],
+        &[&flame[..], &["--flame-seconds", "1"]].concat(),
+    );
+    assert!(output.status.success(), "{}", errors(&output));
+    let shown = text(&output);
+    assert!(
+        shown.contains("AWAY") && shown.contains("all  535ms of CPU time"),
+        "{shown}"
     );
 }
 

@@ -13,6 +13,14 @@ use prost::Message;
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
+/// The most that is kept of an answer: more than any collector says of a request, and little enough
+/// for one that sends without end.
+pub(super) const LONGEST: usize = 64 * 1024;
+
+/// What a message begins with in which something is said of a partial success: the number of that
+/// field, and that its length follows.
+const PARTIAL_SUCCESS: u8 = 1 << 3 | 2;
+
 /// Most characters that are kept of what a collector says: it is for a line of a log.
 const SAID: usize = 300;
 
@@ -66,15 +74,30 @@ struct PartialSuccess {
     error_message: String,
 }
 
-/// What the message of a success says. One that is no such message says nothing: that the request
-/// was taken is said elsewhere.
+/// What the message of a success says, or the first [`LONGEST`] bytes of it. One that is no such
+/// message says nothing: that the request was taken is said elsewhere.
 pub(super) fn accepted(message: &[u8]) -> Accepted {
-    let answer = Answer::decode(message).unwrap_or_default();
-    let partial = answer.partial_success.unwrap_or_default();
+    let partial = match Answer::decode(message) {
+        Ok(answer) => answer.partial_success,
+        Err(_) if message.len() >= LONGEST => cut_off(message),
+        Err(_) => None,
+    };
+    let partial = partial.unwrap_or_default();
     Accepted {
         rejected: u64::try_from(partial.rejected).unwrap_or(0),
         said: line(&partial.error_message),
     }
+}
+
+/// What a message says whose end is missing: how much was rejected stands before the words about it,
+/// of which one is that long.
+fn cut_off(message: &[u8]) -> Option<PartialSuccess> {
+    let mut inner = message.strip_prefix(&[PARTIAL_SUCCESS])?;
+    prost::decode_length_delimiter(&mut inner).ok()?;
+    let mut partial = PartialSuccess::default();
+    // It fails where the message is cut off, and keeps what stands before.
+    let _ = partial.merge(inner);
+    Some(partial)
 }
 
 /// What an HTTP status other than success means.

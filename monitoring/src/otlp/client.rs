@@ -5,14 +5,15 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use flate2::{Compression as Level, write::GzEncoder};
 use http::{
     HeaderValue, Request, Uri,
     header::{CONTENT_ENCODING, CONTENT_TYPE, USER_AGENT},
     uri::PathAndQuery,
 };
-use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::{
     client::legacy::{self, connect::HttpConnector},
@@ -24,22 +25,19 @@ use tonic::{client::Grpc, codec::CompressionEncoding, metadata::MetadataMap};
 
 use super::{
     Accepted, Compression, Failure, Protocol, Target,
-    answer::{accepted, chain, of_grpc, of_http},
+    answer::{LONGEST, accepted, chain, of_grpc, of_http},
     codec::Encoded,
+    cut::Cutting,
     tls::{self, TlsError},
 };
 
 /// Who asks.
 const AGENT: &str = concat!("stratoswarm-monitoring/", env!("CARGO_PKG_VERSION"));
 
-/// The most that is read of an answer: more than any collector says of a request, and little enough
-/// for one that sends without end.
-const ANSWER: usize = 64 * 1024;
-
 /// How long a connection is kept that nothing is sent on.
 const IDLE: Duration = Duration::from_secs(90);
 
-type Connector = HttpsConnector<HttpConnector>;
+pub(super) type Connector = HttpsConnector<HttpConnector>;
 
 /// Sends requests to one collector, one at a time, over one connection, which it makes when it has
 /// none. To be used within a runtime of Tokio with network and time.
@@ -164,14 +162,13 @@ impl Client {
         }
         let broken = |error: legacy::Error| Failure::unavailable(chain(&error));
         let (head, body) = client.request(request).await.map_err(broken)?.into_parts();
-        let body = Limited::new(body, ANSWER).collect().await;
+        let body = beginning(body).await;
         if !head.status.is_success() {
             return Err(of_http(head.status, &head.headers, SystemTime::now()));
         }
         match body {
-            Ok(body) => Ok(accepted(&body.to_bytes())),
-            Err(error) if error.is::<LengthLimitError>() => Ok(Accepted::default()),
-            Err(error) => Err(Failure::unavailable(chain(&*error))),
+            Ok(body) => Ok(accepted(&body)),
+            Err(error) => Err(Failure::unavailable(chain(&error))),
         }
     }
 
@@ -180,8 +177,9 @@ impl Client {
         client: &legacy::Client<Connector, tonic::body::Body>,
         message: Bytes,
     ) -> Result<Accepted, Failure> {
-        let mut grpc =
-            Grpc::with_origin(client.clone(), self.uri.clone()).max_decoding_message_size(ANSWER);
+        // Longer messages do not come through.
+        let mut grpc = Grpc::with_origin(Cutting(client.clone()), self.uri.clone())
+            .max_decoding_message_size(LONGEST);
         if self.target.compression == Compression::Gzip {
             grpc = grpc.send_compressed(CompressionEncoding::Gzip);
         }
@@ -196,6 +194,20 @@ impl Client {
             Err(status) => Err(of_grpc(&status)),
         }
     }
+}
+
+/// As much of an answer as is kept.
+async fn beginning(mut body: Incoming) -> hyper::Result<BytesMut> {
+    let mut bytes = BytesMut::new();
+    while bytes.len() < LONGEST
+        && let Some(frame) = body.frame().await
+    {
+        if let Ok(data) = frame?.into_data() {
+            bytes.extend_from_slice(&data);
+        }
+    }
+    bytes.truncate(LONGEST);
+    Ok(bytes)
 }
 
 /// For connections without TLS: trusts nobody.

@@ -24,24 +24,14 @@ pub(super) struct OtlpSink {
     resource: ResourceAttributesWithSchema,
     /// Made by the thread that sends.
     connection: Option<Connection>,
-    progress: Progress,
+    /// How many spans the collector takes at once, as far as this batch has shown.
+    most: usize,
 }
 
 struct Connection {
     /// Works only while a batch is sent.
     runtime: Runtime,
     client: Client,
-}
-
-/// What has become of the batch so far: it is offered again as a whole.
-#[derive(Default)]
-struct Progress {
-    /// How many spans, from the first one on, are settled.
-    settled: usize,
-    /// How many of those the collector will never take.
-    refused: usize,
-    /// Why.
-    why: String,
 }
 
 impl Connection {
@@ -57,7 +47,7 @@ impl OtlpSink {
             target,
             resource: ResourceAttributesWithSchema::default(),
             connection: None,
-            progress: Progress::default(),
+            most: usize::MAX,
         }
     }
 
@@ -76,15 +66,18 @@ impl OtlpSink {
         }
     }
 
-    /// Sends what is not settled yet, in as few requests as the collector takes.
-    fn send(&mut self, connection: &Connection, batch: &[FinishedSpan]) -> Result<(), Failure> {
-        let mut most = batch.len();
-        while self.progress.settled < batch.len() {
-            let rest = &batch[self.progress.settled..];
-            let spans = &rest[..most.min(rest.len())];
+    /// Sends as many of the first spans as the collector takes in one request, and says how many that
+    /// were, what of them it refuses, and why.
+    fn send(
+        &mut self,
+        connection: &Connection,
+        batch: &[FinishedSpan],
+    ) -> Result<(usize, usize, String), Failure> {
+        loop {
+            let spans = &batch[..self.most.min(batch.len())];
             let request = self.request(spans);
             if request.encoded_len() > LARGEST_REQUEST && spans.len() > 1 {
-                most = spans.len() / 2;
+                self.most = spans.len() / 2;
                 continue;
             }
             let request = request.encode_to_vec().into();
@@ -92,20 +85,15 @@ impl OtlpSink {
             {
                 Ok(accepted) => (usize::try_from(accepted.rejected), accepted.said),
                 Err(Failure::TooLarge(_)) if spans.len() > 1 => {
-                    most = spans.len() / 2;
+                    self.most = spans.len() / 2;
                     continue;
                 }
                 Err(Failure::TooLarge(why) | Failure::Refused(why)) => (Ok(spans.len()), why),
                 Err(failure @ Failure::Unavailable { .. }) => return Err(failure),
             };
             let refused = refused.map_or(spans.len(), |refused| refused.min(spans.len()));
-            self.progress.settled += spans.len();
-            self.progress.refused += refused;
-            if refused > 0 {
-                self.progress.why = why;
-            }
+            return Ok((spans.len(), refused, why));
         }
-        Ok(())
     }
 }
 
@@ -119,13 +107,35 @@ impl SpanSink for OtlpSink {
             Some(connection) => connection,
             None => self.connect()?,
         };
-        if let Err(failure) = self.send(&connection, batch) {
-            // The next try connects anew, with what the files for TLS say by then.
-            connection.end();
-            return Err(SinkError::Unavailable(failure.into()));
-        }
+        let (settled, refused, why) = match self.send(&connection, batch) {
+            Ok(sent) => sent,
+            Err(failure) => {
+                // The next try connects anew, with what the files for TLS say by then.
+                connection.end();
+                let after = match failure {
+                    Failure::Unavailable { after, .. } => after,
+                    _ => None,
+                };
+                return Err(SinkError::Postponed {
+                    settled: 0,
+                    refused: 0,
+                    after,
+                    source: failure.into(),
+                });
+            }
+        };
         self.connection = Some(connection);
-        let Progress { refused, why, .. } = std::mem::take(&mut self.progress);
+        if settled < batch.len() {
+            // Between two requests it is looked whether all has to end.
+            return Err(SinkError::Postponed {
+                settled,
+                refused,
+                after: None,
+                source: "the other spans are another request".into(),
+            });
+        }
+        // The next batch may have smaller spans.
+        self.most = usize::MAX;
         match refused {
             0 => Ok(()),
             all if all == batch.len() => Err(SinkError::Refused(why.into())),

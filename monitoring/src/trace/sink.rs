@@ -1,7 +1,7 @@
 //! Where finished spans go: what a sink has to do, and how it says that it could not. Knows no
 //! protocol, and nothing of how spans are recorded.
 
-use std::{borrow::Cow, error::Error};
+use std::{borrow::Cow, error::Error, time::Duration};
 
 use super::finished::FinishedSpan;
 
@@ -75,8 +75,9 @@ pub trait SpanSink: Send {
 
     /// Takes a batch, of 512 spans at most, in the order in which they were collected.
     ///
-    /// After an error that says so, the same batch is handed over again later; a sink that took a
-    /// part of it must expect that part again.
+    /// After an error that says so, the same batch is handed over again later. A sink that took a
+    /// part of it must expect that part again, unless it says how much that was, with
+    /// [`SinkError::Postponed`].
     fn export(&mut self, batch: &[FinishedSpan]) -> Result<(), SinkError>;
 
     /// Sees to it that what was taken has arrived. Called when the tracer is flushed, which says
@@ -97,6 +98,20 @@ pub enum SinkError {
     /// down.
     #[error("spans cannot be sent now: {0}")]
     Unavailable(#[source] Box<dyn Error + Send + Sync>),
+    /// The other side has taken the first spans of the batch, if any, but not the others now: these
+    /// are offered again later. At once after a part that was taken, unless a time is named.
+    #[error("spans are postponed: {source}")]
+    Postponed {
+        /// How many spans, from the first one on, it has taken or will never take.
+        settled: usize,
+        /// How many of those it will never take. They are dropped, and counted.
+        refused: usize,
+        /// It has asked not to be tried again before that much time is over. At most five minutes of
+        /// it are heeded.
+        after: Option<Duration>,
+        /// Why.
+        source: Box<dyn Error + Send + Sync>,
+    },
     /// The other side will never take them. They are dropped, and counted.
     #[error("spans are refused: {0}")]
     Refused(#[source] Box<dyn Error + Send + Sync>),

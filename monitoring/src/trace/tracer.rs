@@ -113,7 +113,9 @@ pub struct TraceStats {
     pub exported: u64,
     /// Spans that the sink will never take.
     pub dropped_refused: u64,
-    /// Spans that the sink had not taken when the tracer was shut down.
+    /// Spans that the sink had not taken when the time was over in which the tracer was to shut down.
+    /// From then on no recorded span is in none of the three. Those of a request that is answered
+    /// later yet are counted as what became of them.
     pub dropped_shut_down: u64,
 }
 
@@ -253,15 +255,17 @@ impl Core {
         }
         // Read first, so that none is exported that was not recorded.
         let worker = self.worker.get();
-        let has_ended = worker.is_some_and(Worker::has_ended);
+        let is_over = worker.is_some_and(Worker::is_over);
         let sent = worker.map(Worker::counts);
         let [exported, dropped_refused, mut dropped_shut_down] = sent.map_or([0; 3], |sent| {
             [sent.exported(), sent.refused(), sent.shut_down()]
         });
         let totals = self.spool.totals();
         let recorded = totals.get(Outcome::Kept);
-        if has_ended {
-            // A thread that looked for a sink just before the end keeps a span that nobody reads.
+        if is_over {
+            // What a sink still has in its hands has not been taken by the end, and moves when it is
+            // after all. A thread that looked for a sink just before the end keeps a span that nobody
+            // reads.
             dropped_shut_down = recorded.saturating_sub(exported + dropped_refused);
         }
         TraceStats {

@@ -119,9 +119,10 @@ impl Worker {
         self.queue.counts()
     }
 
-    /// Whether both threads have ended, so that nothing more is taken.
-    pub(super) fn has_ended(&self) -> bool {
-        self.queue.has_ended()
+    /// Whether both threads have ended, or should have by now: nothing more is taken, but for what a
+    /// sink does not come back with before its time is over.
+    pub(super) fn is_over(&self) -> bool {
+        self.queue.is_over()
     }
 
     /// Waits until the sink has taken, or refused, all spans that ended before the call. False when

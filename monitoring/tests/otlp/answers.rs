@@ -9,7 +9,7 @@ use std::{
         atomic::{AtomicBool, Ordering::SeqCst},
     },
     thread::{self, JoinHandle},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use monitoring::trace::{Protocol, Tracer, TracerBuilder};
@@ -17,10 +17,10 @@ use monitoring::trace::{Protocol, Tracer, TracerBuilder};
 use crate::collector::DEADLINE;
 
 /// A request: its first line, and its headers in small letters.
-type Request = Vec<String>;
+pub(crate) type Request = Vec<String>;
 
 /// Answers so, one request after the other, and then no more. Returns where, and what was asked.
-fn answering(statuses: &[u16]) -> (String, JoinHandle<Vec<Request>>) {
+pub(crate) fn answering(statuses: &[u16]) -> (String, JoinHandle<Vec<Request>>) {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let statuses = statuses.to_vec();
@@ -28,15 +28,15 @@ fn answering(statuses: &[u16]) -> (String, JoinHandle<Vec<Request>>) {
         let mut requests = Vec::new();
         for status in statuses {
             let (connection, _) = listener.accept().unwrap();
-            requests.push(answer(connection, status).unwrap());
+            requests.push(answer(connection, status, "").unwrap());
         }
         requests
     });
     (url, answers)
 }
 
-/// An error where the other side hangs up before it has said all.
-fn answer(mut connection: TcpStream, status: u16) -> io::Result<Request> {
+/// With more lines of headers. An error where the other side hangs up before it has said all.
+pub(crate) fn answer(mut connection: TcpStream, status: u16, more: &str) -> io::Result<Request> {
     connection.set_read_timeout(Some(DEADLINE))?;
     let mut reader = BufReader::new(connection.try_clone()?);
     let mut request = Request::new();
@@ -60,12 +60,12 @@ fn answer(mut connection: TcpStream, status: u16) -> io::Result<Request> {
     reader.read_exact(&mut body)?;
     assert!(!body.is_empty());
     let head =
-        format!("HTTP/1.1 {status} Answer\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+        format!("HTTP/1.1 {status} Answer\r\n{more}content-length: 0\r\nconnection: close\r\n\r\n");
     connection.write_all(head.as_bytes())?;
     Ok(request)
 }
 
-fn builder(url: &str) -> TracerBuilder {
+pub(crate) fn builder(url: &str) -> TracerBuilder {
     Tracer::builder("answers")
         .sample_rate(1.0)
         .endpoint(url)
@@ -135,7 +135,7 @@ fn a_collector_that_takes_too_long_is_asked_again() {
             if ends.load(SeqCst) {
                 break;
             }
-            answered += u32::from(answer(connection, 200).is_ok());
+            answered += u32::from(answer(connection, 200, "").is_ok());
         }
         drop(unanswered);
         answered
@@ -150,4 +150,30 @@ fn a_collector_that_takes_too_long_is_asked_again() {
     is_over.store(true, SeqCst);
     TcpStream::connect(address).unwrap();
     assert!(answers.join().unwrap() > 0);
+}
+
+#[test]
+fn a_collector_that_says_when_is_not_asked_before() {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let answers = thread::spawn(move || {
+        let ask = |status, more: &str| {
+            let (connection, _) = listener.accept().unwrap();
+            let asked = Instant::now();
+            answer(connection, status, more).unwrap();
+            asked
+        };
+        let first = ask(503, "retry-after: 2\r\n");
+        ask(200, "") - first
+    });
+    let tracer = builder(&url).build().unwrap();
+    tracer.start_span("work").end();
+    // Each asks for a try, and none is made.
+    let end = Instant::now() + DEADLINE;
+    while !tracer.flush(Duration::from_millis(50)) {
+        assert!(Instant::now() < end, "it is never asked again");
+    }
+    assert_eq!(tracer.stats().exported, 1);
+    let waited = answers.join().unwrap();
+    assert!(waited >= Duration::from_secs(2), "{waited:?}");
 }

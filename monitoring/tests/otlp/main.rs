@@ -17,6 +17,8 @@ mod collector;
 mod environment;
 #[cfg(feature = "layer")]
 mod feedback;
+mod grpc;
+mod parts;
 mod sdk;
 mod tls;
 mod whole;

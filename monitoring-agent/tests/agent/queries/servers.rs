@@ -4,7 +4,7 @@ use std::{
     fmt::Write as _,
     fs,
     io::{Read as _, Write as _},
-    net::{TcpListener, TcpStream},
+    net::TcpStream,
     process::{Command, Stdio},
 };
 
@@ -12,7 +12,13 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::sources::{Query, files};
-use crate::{poll::PATIENCE, process::Running};
+use crate::{
+    poll::{PATIENCE, poll_until},
+    process::Running,
+};
+
+/// The port is the kernel's choice, so that no other program can have taken it.
+const ANY_PORT: &str = "--web.listen-address=127.0.0.1:0";
 
 /// A running Prometheus, which scrapes once a second and evaluates its rules as often.
 pub(super) struct Prometheus {
@@ -49,7 +55,6 @@ impl Prometheus {
         }
         let file = folder.path().join("prometheus.yml");
         fs::write(&file, config).unwrap();
-        let address = format!("127.0.0.1:{}", free_port());
         let mut command = Command::new("prometheus");
         command
             .arg(format!("--config.file={}", file.display()))
@@ -57,11 +62,11 @@ impl Prometheus {
                 "--storage.tsdb.path={}",
                 folder.path().join("data").display()
             ))
-            .arg(format!("--web.listen-address={address}"));
+            .arg(ANY_PORT);
         let process = Running::start(command.stdout(Stdio::null()));
         process.wait_for("Server is ready");
         Self {
-            address,
+            address: listens_on(&process),
             _process: process,
             _folder: folder,
         }
@@ -129,7 +134,6 @@ impl Alertmanager {
         };
         let file = folder.path().join("alertmanager.yml");
         fs::write(&file, example.replace("127.0.0.1:9095", receivers)).unwrap();
-        let address = format!("127.0.0.1:{}", free_port());
         let mut command = Command::new("prometheus-alertmanager");
         command
             .arg(format!("--config.file={}", file.display()))
@@ -137,13 +141,12 @@ impl Alertmanager {
                 "--storage.path={}",
                 folder.path().join("data").display()
             ))
-            .arg(format!("--web.listen-address={address}"))
+            .arg(ANY_PORT)
             // It has no others of its kind to speak with.
             .arg("--cluster.listen-address=");
         let process = Running::start(command.stdout(Stdio::null()));
-        process.wait_for("Listening");
         Self {
-            address,
+            address: listens_on(&process),
             _process: process,
             _folder: folder,
         }
@@ -157,10 +160,16 @@ impl Alertmanager {
     }
 }
 
-/// A port that was free a moment ago, for programs that cannot choose one.
-pub(super) fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().port()
+/// Where a server says that it listens.
+fn listens_on(server: &Running) -> String {
+    poll_until("the server listens", || {
+        let log = server.log();
+        let mut lines = log.split_inclusive('\n');
+        // A line may be there in part.
+        let line = lines.find(|line| line.contains("\"Listening on\"") && line.ends_with('\n'))?;
+        let (_, address) = line.split_once(" address=")?;
+        Some(address.split_whitespace().next()?.to_owned())
+    })
 }
 
 /// The JSON at a path. Asked by HTTP 1.0, so that it comes in one piece.

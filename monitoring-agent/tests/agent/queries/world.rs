@@ -2,14 +2,13 @@
 //! call CUDA, speak, crash, connect, read, and are told from each other.
 
 use std::{
-    io::{Read as _, Write as _},
+    io::{ErrorKind, Read as _, Write as _},
     net::{TcpListener, TcpStream},
     process::{Command, Stdio},
 };
 
 use tempfile::TempDir;
 
-use super::servers::free_port;
 use crate::{
     block::known_requests,
     cuda::{Program, WORKLOAD_AGENT, known_work_of, more_work, slow_work},
@@ -67,8 +66,7 @@ impl World {
         known_requests();
         crash();
         exchange();
-        // Nobody listens there.
-        let _ = TcpStream::connect(("127.0.0.1", free_port()));
+        is_refused();
     }
 }
 
@@ -103,6 +101,14 @@ pub(super) fn crash() {
 /// The rule by which the agent knows programs that crash.
 pub(super) fn crasher() -> String {
     format!("[[agents]]\nname = \"crasher\"\nenvironment = [\"{CRASHES}=*\"]\n")
+}
+
+/// A connection that is refused: to the near end of another one, where nobody listens.
+fn is_refused() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let refused = TcpStream::connect(client.local_addr().unwrap());
+    assert_eq!(refused.unwrap_err().kind(), ErrorKind::ConnectionRefused);
 }
 
 /// A TCP connection over loopback, with a byte in each direction.

@@ -114,3 +114,15 @@ fn a_success_may_be_partial() {
         assert_eq!(accepted(bytes), Accepted::default());
     }
 }
+
+#[test]
+fn what_is_rejected_is_known_though_the_words_about_it_are_cut_off() {
+    let partial_success = Some(PartialSuccess {
+        rejected: 300,
+        error_message: "x".repeat(2 * LONGEST),
+    });
+    let message = Answer { partial_success }.encode_to_vec();
+    assert_eq!(accepted(&message).rejected, 300);
+    assert_eq!(accepted(&message[..LONGEST]).rejected, 300);
+    assert_eq!(accepted(&[b'\n'; LONGEST]), Accepted::default());
+}

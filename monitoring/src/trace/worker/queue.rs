@@ -191,8 +191,8 @@ impl Queue {
         }
     }
 
-    /// Says what became of a batch, of which some may be refused whatever became of the others, and
-    /// whether the collector waits for the room.
+    /// Says what became of a batch or a part of it, of which some may be refused whatever became of
+    /// the others, and whether the collector waits for the room.
     pub(super) fn settle(&self, spans: usize, refused: usize, outcome: Outcome) -> bool {
         self.counts.add(Outcome::Refused, refused as u64);
         self.counts.add(outcome, (spans - refused) as u64);
@@ -206,19 +206,28 @@ impl Queue {
     }
 
     /// Waits before the next try. Other [`orders`](Self::orders) than those that were known before
-    /// the last one shorten it: a new flush does, and the order to end.
-    pub(super) fn pause(&self, limit: Duration, known: (u64, Option<Instant>)) -> Pause {
-        let until = Instant::now() + limit;
+    /// the last one shorten it, though not to less than the `least`: a new flush does, and the order
+    /// to end.
+    pub(super) fn pause(
+        &self,
+        least: Duration,
+        limit: Duration,
+        known: (u64, Option<Instant>),
+    ) -> Pause {
+        let now = Instant::now();
+        let (least, limit) = (now + least, now + limit);
         let mut state = self.state();
         loop {
             if state.expired() {
                 return Pause::Over;
             }
-            if state.orders() != known {
-                return Pause::Hurried;
-            }
+            let (until, end) = if state.orders() == known {
+                (limit, Pause::Waited)
+            } else {
+                (least.min(limit), Pause::Hurried)
+            };
             if Instant::now() >= until {
-                return Pause::Waited;
+                return end;
             }
             let until = state.stop.map_or(until, |stop| stop.min(until));
             state = sleep(&self.work, state, until);
@@ -287,9 +296,10 @@ impl Queue {
         self.wait_until(until, State::has_ended).has_ended()
     }
 
-    /// Whether both threads have ended.
-    pub(super) fn has_ended(&self) -> bool {
-        self.state().has_ended()
+    /// Whether both threads have ended, or should have by now.
+    pub(super) fn is_over(&self) -> bool {
+        let state = self.state();
+        state.has_ended() || state.expired()
     }
 
     fn wait_until(&self, until: Instant, done: impl Fn(&State) -> bool) -> MutexGuard<'_, State> {

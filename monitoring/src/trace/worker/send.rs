@@ -12,15 +12,15 @@ use super::{
     counts::Outcome,
     queue::{Pause, Queue, Work},
 };
-use crate::trace::{
-    finished::FinishedSpan,
-    sink::{Resource, SinkError, SpanSink},
+use crate::{
+    backoff::Backoff,
+    trace::{
+        finished::FinishedSpan,
+        sink::{Resource, SinkError, SpanSink},
+    },
 };
 
-/// The first pause after a failure: most are over soon.
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
-
-/// The longest pause: a collector that is back is found within that time.
+/// The longest pause that nobody asked for: a collector that is back is found within that time.
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
 /// What the sending thread owns.
@@ -43,13 +43,10 @@ impl Sender {
         loop {
             match self.queue.next() {
                 Work::Batch(batch) => {
-                    let (refused, outcome) = if works {
-                        self.deliver(&batch)
+                    if works {
+                        self.deliver(&batch);
                     } else {
-                        (0, Outcome::Refused)
-                    };
-                    if self.queue.settle(batch.len(), refused, outcome) {
-                        self.collector.unpark();
+                        self.settle(batch.len(), 0, Outcome::Refused);
                     }
                 }
                 Work::Flush(flush) => {
@@ -66,27 +63,58 @@ impl Sender {
         queue.sender_ends();
     }
 
-    /// Tries until the sink takes the batch, refuses it, or all has to end. How many spans are
-    /// refused whatever becomes of the others, and what becomes of these.
-    fn deliver(&mut self, batch: &[FinishedSpan]) -> (usize, Outcome) {
-        let mut pause = FIRST_PAUSE;
+    /// Tries until the sink has taken or refused the batch, as a whole or in parts, or all has to
+    /// end. Each part is counted as soon as it is known what became of it.
+    fn deliver(&mut self, batch: &[FinishedSpan]) {
+        let mut rest = batch;
+        let mut backoff = Backoff::up_to(LONGEST_PAUSE);
         loop {
             // What is asked for from here on is not known to this try.
             let orders = self.queue.orders();
             // What a sink that panicked is left in is its own affair; here nothing changes.
-            match catch_unwind(AssertUnwindSafe(|| self.sink.export(batch))) {
-                Ok(Ok(())) => return (0, Outcome::Exported),
-                Err(_) | Ok(Err(SinkError::Refused(_))) => return (0, Outcome::Refused),
-                Ok(Err(SinkError::RefusedInPart { spans, .. })) => {
-                    return (spans.min(batch.len()), Outcome::Exported);
-                }
-                Ok(Err(SinkError::Unavailable(_))) => {}
+            let (settled, refused, asked) =
+                match catch_unwind(AssertUnwindSafe(|| self.sink.export(rest))) {
+                    Ok(Ok(())) => return self.settle(rest.len(), 0, Outcome::Exported),
+                    Err(_) | Ok(Err(SinkError::Refused(_))) => {
+                        return self.settle(rest.len(), 0, Outcome::Refused);
+                    }
+                    Ok(Err(SinkError::RefusedInPart { spans, .. })) => {
+                        let refused = spans.min(rest.len());
+                        return self.settle(rest.len(), refused, Outcome::Exported);
+                    }
+                    Ok(Err(SinkError::Unavailable(_))) => (0, 0, None),
+                    Ok(Err(SinkError::Postponed {
+                        settled,
+                        refused,
+                        after,
+                        ..
+                    })) => (settled.min(rest.len()), refused, after),
+                };
+            self.settle(settled, refused.min(settled), Outcome::Exported);
+            rest = &rest[settled..];
+            if rest.is_empty() {
+                return;
             }
-            match self.queue.pause(pause, orders) {
-                Pause::Waited => pause = (pause * 2).min(LONGEST_PAUSE),
-                Pause::Hurried => pause = FIRST_PAUSE,
-                Pause::Over => return (0, Outcome::ShutDown),
+            if settled > 0 {
+                backoff.reset();
             }
+            let pause = match asked {
+                None if settled > 0 => Duration::ZERO,
+                asked => backoff.wait(asked),
+            };
+            let least = asked.unwrap_or_default().min(Backoff::LONGEST_ASKED);
+            match self.queue.pause(least, pause, orders) {
+                Pause::Waited => {}
+                Pause::Hurried => backoff.reset(),
+                Pause::Over => return self.settle(rest.len(), 0, Outcome::ShutDown),
+            }
+        }
+    }
+
+    /// Says what became of a part of the batch, and has the room filled.
+    fn settle(&self, spans: usize, refused: usize, outcome: Outcome) {
+        if self.queue.settle(spans, refused, outcome) {
+            self.collector.unpark();
         }
     }
 }

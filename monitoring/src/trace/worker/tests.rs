@@ -7,7 +7,7 @@ use std::sync::{
     mpsc,
 };
 
-use self::rig::{Spans, Told, away, counts, ids, sink, wait_until};
+use self::rig::{Spans, Told, away, counts, ids, postponed, sink, wait_until};
 use super::*;
 use crate::trace::{SinkError, finished::FinishedSpan};
 
@@ -149,6 +149,68 @@ fn what_is_refused_in_part_is_counted_in_parts() {
 }
 
 #[test]
+fn what_was_taken_of_a_batch_is_not_offered_again() {
+    let answer = |batch: &[FinishedSpan]| match batch.len() {
+        0 => Ok(()),
+        10 => Err(postponed(4, 1, None)),
+        6 => Err(postponed(2, 0, None)),
+        _ => Err(SinkError::RefusedInPart {
+            spans: 1,
+            source: "not this".into(),
+        }),
+    };
+    let (source, (sink, told)) = (Spans::default(), sink(answer));
+    let worker = source.worker(sink, 10);
+    source.end(1, 10);
+    assert!(worker.flush(DEADLINE));
+    assert_eq!(counts(&worker), [8, 2, 0]);
+    let offered: Vec<u64> = (1..=10).chain(5..=10).chain(7..=10).collect();
+    assert_eq!(ids(&told), offered);
+}
+
+#[test]
+fn the_end_counts_what_was_taken_of_a_batch() {
+    let answer = |batch: &[FinishedSpan]| match batch.len() {
+        10 => Err(postponed(7, 2, None)),
+        _ => Err(away()),
+    };
+    let (source, (sink, _told)) = (Spans::default(), sink(answer));
+    let worker = source.worker(sink, 10);
+    source.end(1, 10);
+    assert!(!worker.shutdown(MOMENT));
+    wait_until("the end", || counts(&worker) == [5, 2, 3]);
+}
+
+#[test]
+fn a_sink_that_says_when_is_not_asked_before() {
+    const LATER: Duration = Duration::from_millis(300);
+    let mut first = None;
+    let (answer, answers) = mpsc::channel();
+    let asked = move |batch: &[FinishedSpan]| {
+        if batch.is_empty() {
+            return Ok(());
+        }
+        let since = *first.get_or_insert_with(Instant::now);
+        let _ = answer.send(since.elapsed());
+        match since.elapsed() < LATER {
+            true => Err(postponed(0, 0, Some(LATER))),
+            false => Ok(()),
+        }
+    };
+    let (source, (sink, _told)) = (Spans::default(), sink(asked));
+    let worker = source.worker(sink, 10);
+    source.end(1, 5);
+    let end = Instant::now() + DEADLINE;
+    // Each asks for a try at once.
+    while !worker.flush(Duration::from_millis(10)) {
+        assert!(Instant::now() < end);
+    }
+    let asked: Vec<Duration> = answers.try_iter().collect();
+    assert!(asked.len() == 2 && asked[1] >= LATER, "{asked:?}");
+    assert_eq!(counts(&worker), [5, 0, 0]);
+}
+
+#[test]
 fn a_flush_ends_though_more_and_more_spans_do() {
     let (source, (sink, _told)) = (Spans::default(), sink(|_| Ok(())));
     source.is_endless.store(true, Ordering::Relaxed);
@@ -246,7 +308,7 @@ fn a_sink_that_hangs_keeps_nobody_waiting() {
 }
 
 /// Has a sink that is away fail thirty times, of which each but the first is asked for by a flush,
-/// and says how long that took. The pauses between tries that nobody asks for are four minutes.
+/// and says how long that took. The pauses between tries that nobody asks for are two minutes at least.
 fn thirty_failures(flush_while_it_fails: bool) -> Duration {
     let (release, held) = mpsc::channel::<()>();
     let (enter, entered) = mpsc::channel();

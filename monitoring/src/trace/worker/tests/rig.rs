@@ -144,6 +144,16 @@ pub(super) fn away() -> SinkError {
     SinkError::Unavailable("nobody is there".into())
 }
 
+/// So many were taken or refused, and so many of them refused; the others are to come later.
+pub(super) fn postponed(settled: usize, refused: usize, after: Option<Duration>) -> SinkError {
+    SinkError::Postponed {
+        settled,
+        refused,
+        after,
+        source: "not all at once".into(),
+    }
+}
+
 /// The ids that were exported, in their order.
 pub(super) fn ids(told: &mpsc::Receiver<Told>) -> Vec<u64> {
     let spans = told.try_iter().filter_map(|told| match told {

@@ -8,9 +8,6 @@ const FIRST: Duration = Duration::from_millis(250);
 /// The longest wait that nobody asked for: a collector that is back is found within that time.
 const LONGEST: Duration = Duration::from_secs(30);
 
-/// The longest wait that a collector can ask for.
-const LONGEST_ASKED: Duration = Duration::from_mins(5);
-
 /// Waits that get longer, each a random part of twice the one before, so that many nodes that lost
 /// the same collector at the same moment do not come back to it at the same moment.
 #[derive(Clone, Debug)]
@@ -26,6 +23,9 @@ impl Default for Backoff {
 }
 
 impl Backoff {
+    /// The longest wait that a collector can ask for.
+    pub const LONGEST_ASKED: Duration = Duration::from_mins(5);
+
     /// One whose waits are never longer than this, unless the collector asks for it.
     pub fn up_to(longest: Duration) -> Self {
         Self {
@@ -54,7 +54,7 @@ impl Backoff {
         match asked {
             None => wait,
             // A collector that names a moment names it to all, so chance comes on top of it.
-            Some(asked) => asked.min(LONGEST_ASKED) + wait.mul_f64(share),
+            Some(asked) => asked.min(Self::LONGEST_ASKED) + wait.mul_f64(share),
         }
     }
 }
@@ -81,7 +81,7 @@ mod tests {
             assert!(wait >= asked && wait <= asked + FIRST, "{wait:?}");
         }
         let wait = Backoff::default().wait_by(Some(Duration::MAX), 1.0);
-        assert!(wait <= LONGEST_ASKED + FIRST, "{wait:?}");
+        assert!(wait <= Backoff::LONGEST_ASKED + FIRST, "{wait:?}");
     }
 
     #[test]
