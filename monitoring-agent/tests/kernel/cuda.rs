@@ -1,6 +1,7 @@
 //! Family `cuda`: this program is one that has CUDA's runtime in it. Its functions only count
 //! themselves; where they are called from, and how often, is what the family must find out.
 
+mod arriving;
 mod library;
 mod loading;
 mod processes;

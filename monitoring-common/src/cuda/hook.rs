@@ -78,12 +78,16 @@ pub mod space {
 /// The agent writes it as the cookie of the attach point (since 5.15); the kernel programs need no
 /// table. Bits 0 to 8: number of the call in the agent's list; 10 to 14: [`kind`]; 15: whether it
 /// waits for the device; 16 to 31: four argument positions; 32 to 34: its variant; 35: whether
-/// it is a leaf.
+/// it is a leaf; 36 to 51: the attachment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Hook(pub u64);
 
 /// An argument position that means "there is none".
 pub const NO_ARGUMENT: u8 = 15;
+
+/// Where the attachment's number begins, and what is below it.
+const ATTACHMENT_SHIFT: u32 = 36;
+const ATTACHMENT_BELOW: u64 = (1 << ATTACHMENT_SHIFT) - 1;
 
 /// Calls that can be told apart.
 pub const MAX_CALLS: usize = 1 << 9;
@@ -125,6 +129,25 @@ impl Hook {
     #[must_use]
     pub const fn with_variant(self, variant: u8) -> Self {
         Self(self.0 & !(7 << 32) | (variant as u64 & 7) << 32)
+    }
+
+    /// As part of an attachment, by its number: files are attached to one by one.
+    #[must_use]
+    pub const fn attached_by(self, attachment: u16) -> Self {
+        Self(self.0 & ATTACHMENT_BELOW | (attachment as u64) << ATTACHMENT_SHIFT)
+    }
+
+    /// The attachment's number, 0 if it has none.
+    #[inline(always)]
+    #[allow(clippy::cast_possible_truncation, reason = "16 bits")]
+    pub const fn attachment(self) -> u16 {
+        (self.0 >> ATTACHMENT_SHIFT) as u16
+    }
+
+    /// Whether both are of one function, whatever they are attached by.
+    #[inline(always)]
+    pub const fn is_same_function(self, other: Self) -> bool {
+        (self.0 ^ other.0) & ATTACHMENT_BELOW == 0
     }
 
     /// Number of the call in the agent's list.
@@ -200,7 +223,12 @@ mod tests {
         let places = [0, 1, 2, 3].map(|place| hook.argument(place));
         assert_eq!(places, [2, 9, NO_ARGUMENT, 0]);
         assert_eq!(hook.variant(), direction::UNKNOWN);
+        let attached = hook.attached_by(3).attached_by(u16::MAX);
+        assert_eq!((hook.attachment(), attached.attachment()), (0, u16::MAX));
+        assert!(attached.is_same_function(hook) && attached != hook);
+        assert_eq!((attached.call(), attached.variant()), (511, 4));
         let plain = Hook::new(0, kind::PLAIN);
+        assert!(!plain.is_same_function(Hook::new(1, kind::PLAIN)));
         assert_eq!(
             (plain.call(), plain.waits(), plain.is_leaf()),
             (0, false, false)

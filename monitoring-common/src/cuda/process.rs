@@ -86,8 +86,9 @@ pub struct Thread {
     pub code: u32,
     /// In which direction it has copied.
     pub direction: u16,
-    /// For no padding.
-    pub reserved: u16,
+    /// The attachment by which the call was met once more, 0 if it was not: see
+    /// [`Hook::attachment`](super::Hook::attachment).
+    pub again: u16,
     /// What the call ended, of which it is a part then: one of [`ended`].
     pub ended: u64,
     /// What the window is called that it ended.

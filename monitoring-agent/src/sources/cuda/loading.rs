@@ -96,6 +96,9 @@ impl Loading {
             globals: vec![
                 global("SIGNAL", "task_struct", "signal")?,
                 global("LIVE", "signal_struct", "live.counter")?,
+                global("UTASK", "task_struct", "utask")?,
+                global("AWAITED", "uprobe_task", "return_instances")?,
+                global("AWAITED_STACK", "return_instance", "stack")?,
             ],
             map_sizes: vec![("ENTERED", agents), ("ROOMS", rooms)],
             programs: ATTACH,

@@ -99,6 +99,8 @@ impl Ends {
 pub(super) struct Probes<K> {
     ends: Ends,
     files: HashMap<K, Attached>,
+    /// The last attachment's number.
+    last: u16,
 }
 
 /// The probes of a file.
@@ -117,6 +119,7 @@ impl<K: Eq + Hash> Probes<K> {
         Ok(Self {
             ends: Ends::new(loaded, object)?,
             files: HashMap::new(),
+            last: 0,
         })
     }
 
@@ -137,9 +140,14 @@ impl<K: Eq + Hash> Probes<K> {
         file: &File,
         points: &[AttachPoint],
     ) -> anyhow::Result<()> {
+        // Never 0. It only has to differ from those of the few others that the kernel may take for
+        // the same file.
+        self.last = self.last % u16::MAX + 1;
+        let number = self.last;
         let places = |wanted: &dyn Fn(Hook) -> bool| -> Vec<Place> {
             let points = points.iter().filter(|point| wanted(point.hook));
-            points.map(|point| (point.offset, point.hook.0)).collect()
+            let place = |point: &AttachPoint| (point.offset, point.hook.attached_by(number).0);
+            points.map(place).collect()
         };
         let leaves = places(&Hook::is_leaf);
         let others = places(&|hook| hook.kind() != NAME_FUNCTION && !hook.is_leaf());

@@ -1,6 +1,7 @@
 //! Functions with the names of CUDA's. They only do what callers and probes can see of the real ones.
 
 use std::{
+    arch::naked_asm,
     hint::black_box,
     sync::{
         Mutex,
@@ -251,4 +252,44 @@ pub(crate) fn create_context(device: i32) -> usize {
     let create: unsafe extern "C" fn(*mut usize, u32, i32) -> i32 = black_box(cuCtxCreate_v2);
     // SAFETY: as above.
     given(|result| unsafe { create(result, 0, device) })
+}
+
+/// Goes on where it is told to, as `longjmp` does: its caller gets it back without its return.
+#[unsafe(no_mangle)]
+#[unsafe(naked)]
+extern "C" fn cudaEventCreate(to: usize) {
+    #[cfg(target_arch = "x86_64")]
+    naked_asm!("add rsp, 8", "jmp rdi");
+    #[cfg(target_arch = "aarch64")]
+    naked_asm!("br x0");
+}
+
+/// Calls a function that goes on here, and does not return.
+#[unsafe(naked)]
+extern "C" fn left_by_a_jump(function: extern "C" fn(usize)) {
+    #[cfg(target_arch = "x86_64")]
+    naked_asm!(
+        "sub rsp, 8",
+        "mov rax, rdi",
+        "lea rdi, [rip + 2f]",
+        "call rax",
+        "2:",
+        "add rsp, 8",
+        "ret",
+    );
+    #[cfg(target_arch = "aarch64")]
+    naked_asm!(
+        "stp x29, x30, [sp, #-16]!",
+        "mov x1, x0",
+        "adr x0, 2f",
+        "blr x1",
+        "2:",
+        "ldp x29, x30, [sp], #16",
+        "ret",
+    );
+}
+
+/// A call of which nobody sees the return.
+pub(crate) fn never_return() {
+    left_by_a_jump(black_box(cudaEventCreate));
 }

@@ -113,21 +113,14 @@ fn enter(ctx: &ProbeContext) -> bool {
         // was taken away while it ran.
         let outermost = Hook(thread.hook);
         let missed = outermost.is_leaf() && cost::is_untimed(thread.agent);
-        // Stacks grow downwards: what is called from within the outermost call is below it. The
-        // same call is met again where two files turn out to be one, as in two containers of one
-        // image, and have a probe each.
-        let again = stack == thread.stack && hook.0 == thread.hook;
-        if !missed && (stack < thread.stack || again) {
-            if again {
-                cost::repeated();
-            }
+        if !missed && is_part(hook, outermost, thread, stack) {
             thread.nested = thread.nested.wrapping_add(1);
             return false;
         }
         if missed {
             copies::not_timed(outermost, thread, false);
         } else {
-            // Its frame is gone: it was left by an exception or a jump.
+            // It was left by an exception or a jump, or its probe was taken away while it ran.
             lost(NO_RETURN);
         }
         processes::leave(thread);
@@ -159,11 +152,37 @@ fn enter(ctx: &ProbeContext) -> bool {
     thread.stack = stack;
     thread.hook = hook.0;
     thread.nested = 0;
+    thread.again = 0;
     thread.entered_ns = now_ns();
     windows::divides(hook, thread);
     if hook.waits() {
         waiting::waits(thread);
     }
+    true
+}
+
+/// Whether a function that was entered is part of the thread's outermost call. Where it is not, that
+/// one has ended, and nobody has seen it: a thread that took all that follows for parts of it would
+/// never be counted again.
+#[inline(always)]
+fn is_part(hook: Hook, outermost: Hook, thread: &mut Thread, stack: u64) -> bool {
+    if stack != thread.stack || !hook.is_same_function(outermost) {
+        // Stacks grow downwards: what is called from within the outermost call is below it.
+        return stack < thread.stack && processes::is_awaited(thread);
+    }
+    // The same call is met again where two files turn out to be one, as in two containers of one
+    // image, and have a probe each: each of them once. Met by the same one it is another call.
+    let attachment = hook.attachment();
+    if attachment == outermost.attachment() {
+        return false;
+    }
+    if attachment == thread.again {
+        // So was the one before, and the probe that met the outermost call is no more.
+        calls::count_untimed(outermost, thread.agent);
+        return false;
+    }
+    thread.again = attachment;
+    cost::repeated();
     true
 }
 

@@ -22,6 +22,18 @@ static SIGNAL: Global<u32> = Global::new(ABSENT);
 #[unsafe(no_mangle)]
 static LIVE: Global<u32> = Global::new(ABSENT);
 
+/// `utask` in `task_struct`, where the kernel keeps a thread's uprobes.
+#[unsafe(no_mangle)]
+static UTASK: Global<u32> = Global::new(ABSENT);
+
+/// `return_instances` in `uprobe_task`: the functions whose return is awaited, the innermost first.
+#[unsafe(no_mangle)]
+static AWAITED: Global<u32> = Global::new(ABSENT);
+
+/// `stack` in `return_instance`: the stack pointer at the function's entry.
+#[unsafe(no_mangle)]
+static AWAITED_STACK: Global<u32> = Global::new(ABSENT);
+
 /// The processes that have made a call, by pid. Where anything else is kept under a process that is
 /// not in here, that process is no more, and the agent removes it.
 #[btf_map]
@@ -106,6 +118,19 @@ fn gone(pid: u32) {
         }
     }
     let _ = PROCESSES.remove(pid);
+}
+
+/// Whether the kernel still awaits the return of the thread's outermost call: then the innermost
+/// function that it awaits is this one or one that was called from within. Not where the program at
+/// the return did not run, because it was taken away meanwhile or the kernel was busy.
+#[inline(always)]
+pub(crate) fn is_awaited(thread: &Thread) -> bool {
+    if AWAITED_STACK.load() == ABSENT {
+        return true;
+    }
+    let probes = Task::current().follow(UTASK.load());
+    let stack: u64 = probes.follow(AWAITED.load()).read(AWAITED_STACK.load());
+    stack != 0 && stack <= thread.stack
 }
 
 /// Ends the call that a thread is in, of which it will not return.
