@@ -100,7 +100,7 @@ impl Messages {
                 if self.head.len() == HEAD {
                     kept.put_u8(self.head.get_u8());
                     let length = self.head.get_u32();
-                    let most = length.min(LONGEST as u32);
+                    let most = length.min(u32::try_from(LONGEST).unwrap_or(u32::MAX));
                     kept.put_u32(most);
                     (self.kept, self.dropped) = (most as usize, (length - most) as usize);
                 }
@@ -118,7 +118,7 @@ mod tests {
     fn message(length: usize) -> Vec<u8> {
         let mut message = vec![0];
         message.extend(u32::try_from(length).unwrap().to_be_bytes());
-        message.extend((0..length).map(|at| at as u8));
+        message.extend((0..=u8::MAX).cycle().take(length));
         message
     }
 

@@ -34,7 +34,7 @@ fn check(stats: TraceStats, exported: u64) {
 fn each_part_is_counted_as_what_became_of_it() {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
-    let (hold, held) = mpsc::channel();
+    let (accept, accepted) = mpsc::channel();
     let (release, released) = mpsc::channel::<()>();
     let collector = thread::spawn(move || {
         // Nine are too many. Of four it takes all, and over the next four it broods.
@@ -42,18 +42,18 @@ fn each_part_is_counted_as_what_became_of_it() {
             answer(listener.accept().unwrap().0, status, "").unwrap();
         }
         let (connection, _) = listener.accept().unwrap();
-        hold.send(()).unwrap();
+        accept.send(()).unwrap();
         // For as long as the test looks at the tracer.
         let _ = released.recv();
         let taken = answer(connection, 200, "").is_ok();
         (taken, listener)
     });
-    let tracer = builder(&url).queue(SPANS as usize).build().unwrap();
+    let tracer = builder(&url).queue(usize::try_from(SPANS).unwrap()).build().unwrap();
     for number in 0..SPANS {
         tracer.start_span("work").with_tag("number", number).end();
     }
     assert!(!tracer.flush(Duration::ZERO));
-    held.recv_timeout(DEADLINE).unwrap();
+    accepted.recv_timeout(DEADLINE).unwrap();
     assert_eq!(tracer.stats().exported, 4);
     let asked = Instant::now();
     assert!(!tracer.shutdown(Duration::from_millis(100)));

@@ -124,5 +124,5 @@ fn what_is_rejected_is_known_though_the_words_about_it_are_cut_off() {
     let message = Answer { partial_success }.encode_to_vec();
     assert_eq!(accepted(&message).rejected, 300);
     assert_eq!(accepted(&message[..LONGEST]).rejected, 300);
-    assert_eq!(accepted(&[b'\n'; LONGEST]), Accepted::default());
+    assert_eq!(accepted(&vec![b'\n'; LONGEST]), Accepted::default());
 }

@@ -192,10 +192,10 @@ fn a_sink_that_says_when_is_not_asked_before() {
         }
         let since = *first.get_or_insert_with(Instant::now);
         let _ = answer.send(since.elapsed());
-        match since.elapsed() < LATER {
-            true => Err(postponed(0, 0, Some(LATER))),
-            false => Ok(()),
+        if since.elapsed() < LATER {
+            return Err(postponed(0, 0, Some(LATER)));
         }
+        Ok(())
     };
     let (source, (sink, _told)) = (Spans::default(), sink(asked));
     let worker = source.worker(sink, 10);
