@@ -22,19 +22,19 @@ use crate::panics;
 /// Whoever has worked for so long is not paused for panics from before.
 const CALM: Duration = Duration::from_mins(5);
 
-/// Works until what `begin` gives ends by itself; what has panicked is given up with all that it had,
-/// and `begin` gives another. Between panics there are pauses that get longer; an order, and an end
+/// Works until what `make` gives ends by itself; what has panicked is given up with all that it had,
+/// and `make` gives another. Between panics there are pauses that get longer; an order, and an end
 /// that is ordered, cut them short; what panics after that is not begun anew. `panicked` is called for each.
 pub(super) async fn working<T, Work: Future<Output = ()>>(
     what: &str,
     mut orders: watch::Receiver<Order<T>>,
-    mut begin: impl FnMut() -> Work,
+    mut make: impl FnMut() -> Work,
     panicked: impl Fn(),
 ) {
     let mut backoff = Backoff::default();
     loop {
         let begun = Instant::now();
-        let Err(panic) = caught(async { begin().await }).await else {
+        let Err(panic) = caught(async { make().await }).await else {
             return;
         };
         panicked();
@@ -99,7 +99,7 @@ mod tests {
     async fn pauses_get_longer_until_it_works() {
         let (_orders, ordered) = watch::channel(ORDER);
         let (begins, panics) = (RefCell::new(Vec::new()), Cell::new(0));
-        let begin = || {
+        let make = || {
             begins.borrow_mut().push(Instant::now());
             let count = begins.borrow().len();
             async move {
@@ -107,7 +107,7 @@ mod tests {
                 assert!(count > 10, "as the test wants it");
             }
         };
-        working("things", ordered, begin, || panics.set(panics.get() + 1)).await;
+        working("things", ordered, make, || panics.set(panics.get() + 1)).await;
         let begins = begins.into_inner();
         assert_eq!((begins.len(), panics.get()), (11, 10));
         let pauses: Vec<_> = begins.windows(2).map(|pair| pair[1] - pair[0]).collect();
@@ -121,7 +121,7 @@ mod tests {
     async fn long_work_is_no_repetition() {
         let (_orders, ordered) = watch::channel(ORDER);
         let (begins, ends) = (Cell::new(0), RefCell::new(Vec::new()));
-        let begin = || {
+        let make = || {
             begins.set(begins.get() + 1);
             let (count, begun, ends) = (begins.get(), Instant::now(), &ends);
             async move {
@@ -135,7 +135,7 @@ mod tests {
             }
         };
         let panics = Cell::new(0);
-        working("things", ordered, begin, || panics.set(panics.get() + 1)).await;
+        working("things", ordered, make, || panics.set(panics.get() + 1)).await;
         assert_eq!((begins.get(), panics.get()), (11, 10));
     }
 
@@ -143,7 +143,7 @@ mod tests {
     async fn an_order_cuts_a_pause_short() {
         let (orders, ordered) = watch::channel(ORDER);
         let begins = RefCell::new(Vec::new());
-        let begin = || {
+        let make = || {
             begins.borrow_mut().push(Instant::now());
             let count = begins.borrow().len();
             async move { assert!(count > 10, "as the test wants it") }
@@ -157,13 +157,13 @@ mod tests {
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
         };
-        tokio::join!(working("things", ordered, begin, || ()), ordering);
+        tokio::join!(working("things", ordered, make, || ()), ordering);
         assert!(begun.elapsed() < Duration::from_secs(41));
         // And so does an end.
         let end = Instant::now() + Duration::from_secs(5);
         orders.send_modify(|order| order.end = Some(end.into_std()));
-        let begin = || async move { assert!(Instant::now() >= end, "as the test wants it") };
-        working("things", orders.subscribe(), begin, || ()).await;
+        let make = || async move { assert!(Instant::now() >= end, "as the test wants it") };
+        working("things", orders.subscribe(), make, || ()).await;
         assert!(end.elapsed() < Duration::from_millis(10));
     }
 
@@ -177,7 +177,7 @@ mod tests {
         }
         let (_orders, ordered) = watch::channel(ORDER);
         let (begins, dropped) = (Cell::new(0), Cell::new(0));
-        let begin = || {
+        let make = || {
             assert_eq!(begins.get(), dropped.get());
             begins.set(begins.get() + 1);
             let (count, had) = (begins.get(), Had(&dropped));
@@ -187,7 +187,7 @@ mod tests {
                 drop(had);
             }
         };
-        working("things", ordered, begin, || ()).await;
+        working("things", ordered, make, || ()).await;
         assert_eq!((begins.get(), dropped.get()), (2, 2));
     }
 }
