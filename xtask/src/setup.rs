@@ -26,7 +26,7 @@ struct Tool {
 /// What the tests need beside Rust: independent counterparts that their numbers are compared
 /// with, and what knows the repository's files. Programs of one
 /// package follow each other.
-const TOOLS: [Tool; 25] = [
+const TOOLS: [Tool; 26] = [
     Tool {
         program: "strip",
         package: "binutils",
@@ -145,6 +145,11 @@ const TOOLS: [Tool; 25] = [
     Tool {
         program: "stress-ng",
         package: "stress-ng",
+        service: None,
+    },
+    Tool {
+        program: "systemd-analyze",
+        package: "systemd",
         service: None,
     },
     Tool {

@@ -48,7 +48,10 @@ fn each_part_is_counted_as_what_became_of_it() {
         let taken = answer(connection, 200, "").is_ok();
         (taken, listener)
     });
-    let tracer = builder(&url).queue(usize::try_from(SPANS).unwrap()).build().unwrap();
+    let tracer = builder(&url)
+        .queue(usize::try_from(SPANS).unwrap())
+        .build()
+        .unwrap();
     for number in 0..SPANS {
         tracer.start_span("work").with_tag("number", number).end();
     }

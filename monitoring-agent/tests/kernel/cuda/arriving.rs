@@ -111,7 +111,7 @@ fn launches(batch: &Batch) -> u64 {
     let families = batch.families.iter();
     let launches = families.filter(|family| family.name() == "gpu_kernel_launches_total");
     launches
-        .flat_map(|family| family.get_metric())
+        .flat_map(prometheus::proto::MetricFamily::get_metric)
         .map(count)
         .sum()
 }
