@@ -198,7 +198,7 @@ fn what_is_too_large_is_pushed_in_parts() {
         };
         assert_eq!(
             (value(0, 0), value(0, 1)),
-            (0, 1),
+            (0.0, 1.0),
             "not all of it was taken"
         );
         assert_eq!(value(1, 0), 1.0, "one point was too large");
