@@ -158,8 +158,16 @@ impl Otlp {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
+        // Takes the first order before another can come: whoever switches tracing off at once wants
+        // what waits to be sent.
+        let mut first = Some(spans::Sending::new(queue.clone(), span_orders.clone()));
         let work = move || {
-            let send = || spans::Sending::new(queue.clone(), span_orders.clone()).run();
+            let send = || {
+                let sending = first.take();
+                sending
+                    .unwrap_or_else(|| spans::Sending::new(queue.clone(), span_orders.clone()))
+                    .run()
+            };
             let push = || {
                 let orders = metric_orders.clone();
                 push::Pushing::new(latest.clone(), orders, Arc::clone(&stats)).run()
