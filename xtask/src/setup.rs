@@ -5,6 +5,7 @@ mod cudart;
 mod go;
 mod nvcc;
 mod rotel;
+mod tracefs;
 mod wheels;
 
 use std::path::Path;
@@ -171,6 +172,7 @@ pub(crate) fn everything(root: &Path) -> Result<()> {
         nvcc::ensure(root),
         go::ensure(root),
         rotel::ensure(root),
+        tracefs::ensure(),
     ];
     let problems: Vec<String> = parts
         .into_iter()
