@@ -75,10 +75,11 @@ struct Pair {
 pub(crate) fn measure() {
     let setting = Setting::new();
     let setting = &setting;
+    let window = format!("{SECONDS}s");
     let conditions: [Condition<'_>; 5] = [
         ("nobody, once more", NOBODY.1),
-        ("monitoring-agent, 19 Hz", &|| vec![setting.agent(19)]),
-        ("monitoring-agent, 99 Hz", &|| vec![setting.agent(99)]),
+        ("monitoring-agent, 19 Hz", &|| vec![setting.agent(19, &window)]),
+        ("monitoring-agent, 99 Hz", &|| vec![setting.agent(99, &window)]),
         ("perf record -g -F 99 -a -e cpu-clock", &|| {
             vec![Running::perf(&setting.folder.path().join("perf.data"))]
         }),
@@ -158,12 +159,12 @@ impl Setting {
         Self { folder, load }
     }
 
-    /// The agent, which does nothing but to profile. Its windows are as short as a run of a load, so
-    /// that what is done at the end of each is in the figures, more often than in real life.
-    fn agent(&self, hertz: u32) -> Running {
+    /// The agent, which does nothing but to profile. Its `window` is to be short enough for what is
+    /// done at the end of each to be in the figures, and is shorter than in real life.
+    fn agent(&self, hertz: u32, window: &str) -> Running {
         let history = self.folder.path().join("history");
         let settings = format!(
-            "hertz = {hertz}\nhistory_window = \"{SECONDS}s\"\nhistory_directory = \"{}\"\n",
+            "hertz = {hertz}\nhistory_window = \"{window}\"\nhistory_directory = \"{}\"\n",
             history.display()
         );
         agent_with(free_port(), &["profile"], "", &settings)

@@ -22,10 +22,14 @@ use super::{LOADS, SAME_SAMPLING, Setting, WARM_UP, cpus, pairs_or};
 use crate::process::Running;
 
 /// Pairs of turns, unless the command line says how many.
-const PAIRS: usize = 400;
+const PAIRS: usize = 300;
 
 /// How long a turn is: 25 samples a CPU at 99 Hz.
 const TURN: Duration = Duration::from_millis(250);
+
+/// How long the agent's windows are: a few ends of windows fall into a measurement, ten times as
+/// many as by default.
+const WINDOW: &str = "60s";
 
 /// Room for each thread's number in the load's file, and for all.
 const LINE: u64 = 64;
@@ -50,7 +54,7 @@ pub(crate) fn measure() {
         println!("  {load}");
         for hertz in [19, 99] {
             let name = format!("monitoring-agent, {hertz} Hz");
-            report(&setting, &name, load, pairs, &setting.agent(hertz));
+            report(&setting, &name, load, pairs, &setting.agent(hertz, WINDOW));
         }
         let perf = Running::perf(&setting.folder.path().join("perf.data"));
         report(&setting, "perf record -g -F 99 -a", load, pairs, &perf);
