@@ -3,6 +3,7 @@
 //! Takes no longer than the kernel does. Where the stacks belong says the [`placer`](super::placer).
 
 use std::{
+    collections::HashMap,
     mem,
     time::{Duration, Instant, SystemTime},
 };
@@ -20,8 +21,12 @@ pub struct Recorder {
     session: Session,
     begun: Begun,
     /// What the kernel had no room to count, by whether the window's number is odd.
-    uncounted: [Vec<Counted>; 2],
+    uncounted: [Uncounted; 2],
 }
+
+/// Samples and value of each key: on a node where processes come and go, hundreds of thousands of
+/// events have some ten thousand keys.
+type Uncounted = HashMap<Key, (u64, u64)>;
 
 /// When a window began, by the clock on the wall and by one that nobody sets.
 #[derive(Clone, Copy, Debug)]
@@ -114,12 +119,10 @@ impl Recorder {
                 ..
             } = stack
             {
-                uncounted[(stack.window & 1) as usize].push(Counted {
-                    key,
-                    samples,
-                    value,
-                    stack_sent: true,
-                });
+                let sums = &mut uncounted[(stack.window & 1) as usize];
+                let (all_samples, all_value) = sums.entry(key).or_default();
+                *all_samples += samples;
+                *all_value += value;
             }
             heard.push(Heard::new(&stack));
         });
@@ -136,7 +139,13 @@ impl Recorder {
         let mut counted = self.session.end_window()?;
         // All stacks of the window are in the ring since it has ended.
         let heard = self.hear();
-        counted.append(&mut self.uncounted[(window & 1) as usize]);
+        let uncounted = mem::take(&mut self.uncounted[(window & 1) as usize]);
+        counted.extend(uncounted.into_iter().map(|(key, sums)| Counted {
+            key,
+            samples: sums.0,
+            value: sums.1,
+            stack_sent: true,
+        }));
         let begun = mem::replace(&mut self.begun, Begun::now());
         Ok(Ended {
             window,
