@@ -5,13 +5,13 @@
 use std::{
     collections::HashMap,
     mem,
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, SystemTime},
 };
 
 use monitoring_common::profile::Key;
 
 use super::session::{Counted, NewStack, Session};
-use crate::printable::printable;
+use crate::{clock, printable::printable};
 
 /// Longest name, escaped: the kernel keeps 15 bytes, each of which may take four characters.
 const NAME_CHARS: usize = 60;
@@ -32,14 +32,15 @@ type Uncounted = HashMap<Key, (u64, u64)>;
 #[derive(Clone, Copy, Debug)]
 struct Begun {
     time: SystemTime,
-    instant: Instant,
+    /// Since the machine was booted, sleep included: what is sampled behind a sleep is dated behind it.
+    since_boot: Duration,
 }
 
 impl Begun {
     fn now() -> Self {
         Self {
             time: SystemTime::now(),
-            instant: Instant::now(),
+            since_boot: clock::since_boot(),
         }
     }
 }
@@ -55,7 +56,7 @@ pub struct Ended {
     pub heard: Vec<Heard>,
     /// When it began.
     pub begun: SystemTime,
-    /// How long it lasted.
+    /// How long it lasted, time in which the machine slept included.
     pub lasted: Duration,
 }
 
@@ -152,7 +153,7 @@ impl Recorder {
             counted,
             heard,
             begun: begun.time,
-            lasted: self.begun.instant - begun.instant,
+            lasted: self.begun.since_boot.saturating_sub(begun.since_boot),
         })
     }
 }

@@ -2,7 +2,10 @@
 //!
 //! Memory is bounded: that of one file, and of what is put together so far.
 
-use std::{io::Read as _, time::SystemTime};
+use std::{
+    io::{self, Read as _},
+    time::SystemTime,
+};
 
 use monitoring_profile::{Filter, LabelFilter, Profile, pprof};
 
@@ -76,9 +79,9 @@ pub enum QueryError {
     /// Nobody wants it any more.
     #[error("nobody waits for it any more")]
     Abandoned,
-    /// The directory cannot be read.
+    /// The directory or a file in it cannot be read, though it may be whole.
     #[error("the history cannot be read: {0}")]
-    Directory(#[from] std::io::Error),
+    Directory(#[from] io::Error),
 }
 
 /// Why one file is left out.
@@ -86,6 +89,8 @@ enum Unread {
     /// Deleted since the directory was listed.
     Gone,
     Torn,
+    /// The agent could not read it, which says nothing of the file.
+    Refused(io::Error),
 }
 
 impl History {
@@ -131,6 +136,7 @@ impl History {
                     torn.push(*window);
                     continue;
                 }
+                Err(Unread::Refused(error)) => return Err(error.into()),
             };
             if let Some(filter) = &filter {
                 profile.retain(filter);
@@ -177,13 +183,29 @@ impl History {
             file.take(FILE_BYTES + 1).read_to_end(&mut bytes)
         });
         match read {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Err(Unread::Gone),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Err(Unread::Gone),
+            Err(error) if is_refusal(&error) => Err(Unread::Refused(error)),
             Ok(length) if length as u64 <= FILE_BYTES => {
                 pprof::read(&bytes, LIMITS).map_err(|_| Unread::Torn)
             }
             _ => Err(Unread::Torn),
         }
     }
+}
+
+/// Whether it is the agent that lacks something: descriptors, memory or a permission. Anything else is
+/// the file's own, or the disk's.
+fn is_refusal(error: &io::Error) -> bool {
+    let of_the_agent = [
+        libc::EMFILE,
+        libc::ENFILE,
+        libc::ENOMEM,
+        libc::EACCES,
+        libc::EPERM,
+    ];
+    error
+        .raw_os_error()
+        .is_some_and(|number| of_the_agent.contains(&number))
 }
 
 fn filter(query: &Query) -> Option<Filter> {
@@ -244,5 +266,20 @@ impl Query {
             pid: None,
             agent: None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_agent_lacks_is_not_the_files_fault() {
+        let is_refusal = |number| is_refusal(&io::Error::from_raw_os_error(number));
+        assert!(is_refusal(libc::EMFILE));
+        assert!(is_refusal(libc::EACCES));
+        assert!(!is_refusal(libc::EIO));
+        let broken = io::Error::new(io::ErrorKind::InvalidData, "no regular file");
+        assert!(!super::is_refusal(&broken));
     }
 }

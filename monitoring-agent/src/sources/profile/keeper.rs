@@ -9,7 +9,7 @@ use std::{
         mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel},
     },
     thread::{self, JoinHandle},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use anyhow::Context as _;
@@ -17,12 +17,15 @@ use monitoring_profile::{Profile, pprof};
 use prometheus::proto::MetricFamily;
 use tracing::error;
 
-use crate::profile::{
-    Type,
-    assemble::{Content, Filter, assemble},
-    history::History,
-    placer::Window,
-    profiler::Profiler,
+use crate::{
+    clock,
+    profile::{
+        Type,
+        assemble::{Content, Filter, assemble},
+        history::History,
+        placer::Window,
+        profiler::Profiler,
+    },
 };
 
 /// Windows that may wait to be named: one is named while the next one comes. What does not fit is not
@@ -45,8 +48,8 @@ const LARGEST_BYTES: usize = 4 << 20;
 pub(super) struct Recorded {
     pub(super) content: Content,
     pub(super) window: Window,
-    /// When it was handed over.
-    pub(super) ended: Instant,
+    /// When it was handed over, by [`clock::since_boot`].
+    pub(super) ended: Duration,
     /// The agents' names when it ended.
     pub(super) agents: Arc<[String]>,
 }
@@ -134,7 +137,8 @@ struct Shelf {
 
 struct Open {
     profile: Profile,
-    since: Instant,
+    /// By [`clock::since_boot`].
+    since: Duration,
 }
 
 impl Shelf {
@@ -145,9 +149,7 @@ impl Shelf {
                 .values()
                 .map(|open| open.since + self.length)
                 .min();
-            let wait = due.map_or(self.length, |due| {
-                due.saturating_duration_since(Instant::now())
-            });
+            let wait = due.map_or(self.length, |due| due.saturating_sub(clock::since_boot()));
             let (ended, is_due) = match windows.recv_timeout(wait) {
                 Ok(recorded) => {
                     self.unnamed.push(recorded);
@@ -195,7 +197,7 @@ impl Shelf {
         } = recorded;
         let filter = Filter::default();
         let more = assemble(window, *content, profiler.symbols(), agents, filter);
-        let since = ended.checked_sub(window.lasted).unwrap_or(*ended);
+        let since = ended.saturating_sub(window.lasted);
         match self.open.get_mut(&content.kind) {
             None => {
                 let open = Open {
@@ -217,7 +219,7 @@ impl Shelf {
         let kinds: Vec<_> = self.open.keys().copied().collect();
         for kind in kinds {
             let open = &self.open[&kind];
-            let length = open.since.elapsed();
+            let length = clock::since_boot().saturating_sub(open.since);
             let is_full =
                 length >= self.length || open.profile.memory_bytes() > LARGEST_BYTES || everything;
             if !is_full {

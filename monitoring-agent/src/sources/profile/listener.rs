@@ -11,7 +11,7 @@ use std::{
         mpsc::{Receiver, SyncSender, TryRecvError, sync_channel},
     },
     thread::{self, JoinHandle},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use anyhow::Context as _;
@@ -21,10 +21,13 @@ use super::{
     keeper::{Keeper, Recorded},
     lock,
 };
-use crate::profile::{
-    assemble::Content,
-    placer::Placer,
-    recorder::{Ended, Recorder},
+use crate::{
+    clock,
+    profile::{
+        assemble::Content,
+        placer::Placer,
+        recorder::{Ended, Recorder},
+    },
 };
 
 /// How often stacks are taken in: a process that was sampled can be looked at for as long as it
@@ -183,7 +186,7 @@ impl Listening {
             keeper.keep(Recorded {
                 content: part.content,
                 window: part.placer.window(news.ended),
-                ended: Instant::now(),
+                ended: clock::since_boot(),
                 agents: news.agents,
             });
         }

@@ -56,6 +56,8 @@ struct Known {
     /// Whether it is being looked at for the first time.
     is_asked: bool,
     asked_ns: u64,
+    /// Whether that was sooner than [`LOOK_AGAIN_NS`] after the time before.
+    was_early: bool,
     heard_ns: u64,
     /// For one agent, until something changes.
     resource: Option<(u16, Arc<Resource>)>,
@@ -70,8 +72,12 @@ impl Processes {
             known.heard_ns = now_ns;
             // A thread's name is its own; that of the first one becomes another with the program.
             let changes = is_first_thread && known.comm != header.comm;
-            if changes && now_ns.saturating_sub(known.asked_ns) >= LOOK_AGAIN_NS {
+            let is_early = now_ns.saturating_sub(known.asked_ns) < LOOK_AGAIN_NS;
+            // Who is heard of between fork and exec is another program a moment later, maybe for less
+            // than that.
+            if changes && !(is_early && known.was_early) {
                 known.comm = header.comm;
+                known.was_early = is_early;
                 known.asked_ns = now_ns;
                 self.wanted.push(process);
             }
@@ -85,6 +91,7 @@ impl Processes {
             facts: None,
             is_asked: true,
             asked_ns: now_ns,
+            was_early: false,
             heard_ns: now_ns,
             resource: None,
         };

@@ -36,6 +36,13 @@ const LATER: Duration = Duration::from_millis(100);
 /// How long it looks often after the last span.
 const BUSY_NS: u64 = 1_000_000_000;
 
+/// Most records that are taken in before what is complete is handed on: about what the ring holds at a
+/// time, so that a kernel that is faster than this thread cannot keep it from everything else.
+const MOST_AT_ONCE: usize = 8_192;
+
+/// How often what the ring holds is taken in at the end, when nobody fills it any more.
+const LAST_TURNS: usize = 16;
+
 /// Reads until it is dropped; what waits is handed on by then.
 pub(super) struct Reader {
     stop: OwnedFd,
@@ -124,6 +131,10 @@ impl Thread {
                 last_ns = monotonic_ns();
             }
             if is_stopped {
+                let mut left = LAST_TURNS;
+                while left > 0 && self.turn(&mut ring) {
+                    left -= 1;
+                }
                 return self.assembler.end(monotonic_ns(), is_alive);
             }
         }
@@ -134,9 +145,11 @@ impl Thread {
         let assembler = &mut self.assembler;
         assembler.observe(Reading::now());
         assembler.names.agents = self.labels.names();
-        let mut is_any = false;
-        while let Some(record) = ring.next() {
-            is_any = true;
+        let mut taken = 0;
+        while taken < MOST_AT_ONCE
+            && let Some(record) = ring.next()
+        {
+            taken += 1;
             assembler.take(&record, monotonic_ns());
         }
         for process in assembler.processes.take_wanted() {
@@ -148,7 +161,7 @@ impl Thread {
             assembler.processes.found(process, facts);
         }
         assembler.turn(monotonic_ns(), is_alive);
-        is_any
+        taken > 0
     }
 }
 

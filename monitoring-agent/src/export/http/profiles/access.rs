@@ -34,6 +34,11 @@ pub(super) fn refusal(
              own that stands for this address. Ask http://localhost, or set \
              sources.profile.access = \"everywhere\" in the configuration",
         ),
+        ProfileAccess::Loopback if is_part_of_a_foreign_page(headers) => Some(
+            "profiles are not served as a part of a page on the web, which could keep the agent busy \
+             with them: open this address by itself, or set sources.profile.access = \"everywhere\" \
+             in the configuration",
+        ),
         ProfileAccess::Loopback | ProfileAccess::Everywhere => None,
     }
 }
@@ -54,6 +59,17 @@ fn is_asked_locally(uri: &Uri, headers: &HeaderMap) -> bool {
         .into_iter()
         .chain(named)
         .all(|authority| authority.is_some_and(|authority| is_local_name(authority.host())))
+}
+
+/// Whether a browser says that another site's page asks, and not for a page to be opened: see the fetch
+/// metadata request headers of W3C. Programs that are no browsers do not send them.
+fn is_part_of_a_foreign_page(headers: &HeaderMap) -> bool {
+    let is = |name, wanted: &[&str]| {
+        let value = headers.get(name).and_then(|value| value.to_str().ok());
+        value.is_some_and(|value| wanted.contains(&value))
+    };
+    let is_opened = is("sec-fetch-mode", &["navigate"]) && is("sec-fetch-dest", &["document"]);
+    is("sec-fetch-site", &["cross-site", "same-site"]) && !is_opened
 }
 
 fn is_local_name(name: &str) -> bool {
@@ -134,6 +150,43 @@ mod tests {
         let peer = Some("127.0.0.1:4".parse().unwrap());
         let refused = refusal(ProfileAccess::Loopback, peer, &absolute, &HeaderMap::new());
         assert!(refused.is_some());
+    }
+
+    #[test]
+    fn a_foreign_page_may_open_a_profile_and_not_embed_it() {
+        let check = |access, sent: &[(&'static str, &'static str)], refused| {
+            let mut headers = HeaderMap::new();
+            headers.insert(HOST, HeaderValue::from_static("localhost:9090"));
+            for (name, value) in sent {
+                headers.insert(*name, HeaderValue::from_static(value));
+            }
+            let peer = Some("127.0.0.1:4".parse().unwrap());
+            let uri = Uri::from_static("/flamegraph");
+            let is_refused = refusal(access, peer, &uri, &headers).is_some();
+            assert_eq!(is_refused, refused, "{sent:?}");
+        };
+        let local = ProfileAccess::Loopback;
+        let [foreign, port] = ["cross-site", "same-site"].map(|site| ("sec-fetch-site", site));
+        let [own, person] = ["same-origin", "none"].map(|site| ("sec-fetch-site", site));
+        let image = ("sec-fetch-dest", "image");
+        let [opened, embedded] = ["document", "iframe"].map(|place| ("sec-fetch-dest", place));
+        let navigates = ("sec-fetch-mode", "navigate");
+        check(
+            local,
+            &[foreign, ("sec-fetch-mode", "no-cors"), image],
+            true,
+        );
+        check(local, &[port, ("sec-fetch-mode", "no-cors"), image], true);
+        check(local, &[foreign, navigates, embedded], true);
+        check(local, &[foreign], true);
+        check(local, &[foreign, navigates, opened], false);
+        check(
+            local,
+            &[own, ("sec-fetch-mode", "cors"), ("sec-fetch-dest", "empty")],
+            false,
+        );
+        check(local, &[person, navigates, opened], false);
+        check(ProfileAccess::Everywhere, &[foreign, image], false);
     }
 
     #[test]

@@ -168,6 +168,33 @@ fn one_that_runs_another_program_is_looked_at_again() {
 }
 
 #[test]
+fn a_shell_that_becomes_a_program_at_once_is_that_program() {
+    const MILLISECOND: u64 = 1_000_000;
+    let mut rig = Rig::new();
+    let shell = header(7, "sh");
+    let process = ProcessKey::of(&shell);
+    rig.processes.heard(&shell, SECOND);
+    rig.processes.take_wanted();
+    rig.processes.found(process, Some(facts("/bin/sh")));
+    let mut hears = |name, milliseconds| {
+        let now_ns = SECOND + milliseconds * MILLISECOND;
+        rig.processes.heard(&header(7, name), now_ns);
+        rig.processes.take_wanted().len()
+    };
+    assert_eq!(hears("planner", 5), 1);
+    // One that goes on like that is not looked at each time.
+    assert_eq!(hears("other", 6), 0);
+    assert_eq!(hears("planner", 7), 0);
+    assert_eq!(hears("other", 1_006), 1);
+    assert_eq!(hears("planner", 1_007), 1);
+    assert_eq!(hears("other", 1_008), 0);
+    let planner = Some(facts("/bin/planner"));
+    rig.processes.found(process, planner);
+    let resource = rig.resource(&shell, "other");
+    assert_eq!(value(&resource, "service.name").as_deref(), Some("planner"));
+}
+
+#[test]
 fn there_are_not_more_than_fit() {
     let mut rig = Rig::new();
     for pid in 0..20_000 {
