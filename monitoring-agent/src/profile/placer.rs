@@ -120,6 +120,11 @@ impl Placer {
         }
     }
 
+    /// How many stacks the windows have so far that were not asked for yet.
+    pub fn stacks(&self) -> usize {
+        self.open.values().map(|open| open.stacks.len()).sum()
+    }
+
     /// The window that has ended.
     pub fn window(&mut self, ended: Ended) -> Window {
         self.place(ended.heard);
