@@ -18,7 +18,7 @@ use self::rig::{
     ARGUMENTS, agent, compare, compare_cudarc, compare_names, known, launches_by_name, metrics,
     name_of, same, seen, wait_for_line,
 };
-pub(crate) use self::rig::{Program, known_as, libraries};
+pub(crate) use self::rig::{Program, agent as agent_of_cuda, known_as, libraries};
 use crate::process::{Agent, sum};
 
 /// The test that may be the stand-ins' workload instead.

@@ -2,6 +2,7 @@
 
 mod browser;
 mod flames;
+mod kernels;
 
 use std::{
     process::{Command, Stdio},

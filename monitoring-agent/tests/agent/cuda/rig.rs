@@ -32,7 +32,7 @@ pub(crate) fn libraries() -> TempDir {
 }
 
 /// An agent that counts nothing but CUDA, and calls the programs of this file `workload`.
-pub(super) fn agent(folder: &Path) -> Agent {
+pub(crate) fn agent(folder: &Path) -> Agent {
     // On a busy machine probes take their time of it; here all calls are to have durations.
     agent_with(folder, "[sources.cuda]\noverhead_budget = 1.0\n")
 }
@@ -96,7 +96,7 @@ impl Program {
 
     /// Starts the stand-ins' workload as [`workload`](Self::workload) does, and has it begin when the
     /// agent knows whose it is: until then calls would count as other programs'.
-    pub(super) fn known_workload(folder: &Path, agent: &Agent, arguments: &str) -> Self {
+    pub(crate) fn known_workload(folder: &Path, agent: &Agent, arguments: &str) -> Self {
         let mut program = Self::workload(folder, &format!("{arguments} --wait start"));
         program.line("Start");
         known(agent);
