@@ -38,6 +38,10 @@ const WAITING_COMMANDS: usize = 16;
 /// which detaches everything when the process ends.
 const PATIENCE: Duration = Duration::from_millis(700);
 
+/// How long a reload waits for the end of sources that it stops. A collection may take its time, and so
+/// may the removal of many probes; one that hangs must not keep the others from starting.
+const LONGEST_END: Duration = Duration::from_secs(5);
+
 /// The source that has something to bring to disk when it ends, and how long a shutdown waits for it.
 const KEEPS: (&str, Duration) = ("profile", Duration::from_secs(5));
 
@@ -274,8 +278,15 @@ impl Agent {
             self.command(Command::Stop(name, thread)).await;
             threads.extend(answer.await.ok().flatten());
         }
-        while !threads.iter().all(JoinHandle::is_finished) && begun.elapsed() < PATIENCE {
+        while !threads.iter().all(JoinHandle::is_finished) && begun.elapsed() < LONGEST_END {
             tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        for thread in threads.iter().filter(|thread| !thread.is_finished()) {
+            let source = thread.thread().name().unwrap_or_default();
+            warn!(
+                source,
+                "a source hangs; until it ends, it counts beside the next one"
+            );
         }
     }
 
