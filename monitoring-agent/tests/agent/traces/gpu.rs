@@ -11,8 +11,7 @@ use crate::{
     rotel::shown::Shown,
 };
 
-/// The agent's name for them.
-pub(super) const SERVICE: &str = "workload";
+const SERVICE: &str = "workload";
 
 /// Launches of each of the kernels, in turn.
 const LAUNCHES: usize = 8;
