@@ -105,7 +105,7 @@ fn check_graph(said: &Said, spans: &Tree) {
         assert!(!names.any(|name| name.contains("grid") || name.contains("function")));
         says(launch, &[("stratoswarm.cuda.time", "enqueue")]);
     }
-    assert_eq!(calls[0].get("Name"), "vectorAdd");
+    assert_eq!(integer(calls[0], "stratoswarm.cuda.grid.x"), 64);
     // But for what had passed of the first one.
     let waited = lasted(calls[GRAPHS + 1]);
     assert!(
