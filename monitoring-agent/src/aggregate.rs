@@ -42,10 +42,8 @@ const OVERDUE: &str = "it has not answered; its last numbers stay";
 pub enum Command {
     /// A source started, or did not and why.
     Started(&'static str, Result<Collector, String>),
-    /// A source is not wanted any more.
-    Stop(&'static str),
-    /// As [`Self::Stop`]; answers with the source's thread, if there is one.
-    End(&'static str, oneshot::Sender<Option<JoinHandle<()>>>),
+    /// A source is not wanted any more; answers with its thread, if there is one.
+    Stop(&'static str, oneshot::Sender<Option<JoinHandle<()>>>),
     /// Answers with the sources that cannot go on, see [`Ended`].
     Ended(oneshot::Sender<Vec<&'static str>>),
     /// Collect at another interval from now on.
@@ -113,9 +111,8 @@ impl Aggregate {
                         self.started(name, outcome);
                         deadline.get_or_insert_with(|| Instant::now() + deadline_share);
                     }
-                    Some(Command::Stop(name)) => drop(self.stop(name)),
                     // Whoever asks may have gone.
-                    Some(Command::End(name, thread)) => drop(thread.send(self.stop(name))),
+                    Some(Command::Stop(name, thread)) => drop(thread.send(self.stop(name))),
                     Some(Command::Ended(names)) => drop(names.send(self.ended())),
                     Some(Command::Interval(interval)) => {
                         ticks = ticker(interval);

@@ -38,6 +38,10 @@ const WAITING_COMMANDS: usize = 16;
 /// which detaches everything when the process ends.
 const PATIENCE: Duration = Duration::from_millis(700);
 
+/// How long a reload waits for the end of sources that it stops. A collection may take its time, and so
+/// may the removal of many probes; one that hangs must not keep the others from starting.
+const LONGEST_END: Duration = Duration::from_secs(5);
+
 /// The source that has something to bring to disk when it ends, and how long a shutdown waits for it.
 const KEEPS: (&str, Duration) = ("profile", Duration::from_secs(5));
 
@@ -148,18 +152,15 @@ impl Agent {
             self.relabel(&config);
         }
         let ended = self.ended().await;
-        for entry in SOURCES {
-            let is_wanted = entry.is_wanted(&config);
-            let goes_on = is_wanted && !ended.contains(&entry.name);
-            if !goes_on || !(entry.unchanged)(&self.config, &config) {
-                let was_running = self.running.remove(entry.name);
-                if was_running && !is_wanted && entry.name == TRACE {
-                    self.end(entry.name).await;
-                } else {
-                    self.command(Command::Stop(entry.name)).await;
-                }
-            }
-        }
+        let stopping = SOURCES.iter().filter(|entry| {
+            let goes_on = entry.is_wanted(&config) && !ended.contains(&entry.name);
+            !goes_on || !(entry.unchanged)(&self.config, &config)
+        });
+        let stopping = stopping.map(|entry| entry.name);
+        let (trace, others): (Vec<_>, Vec<_>) = stopping.partition(|name| *name == TRACE);
+        self.stop_sources(&others).await;
+        // Now nothing more comes that it would have to hand over.
+        self.stop_sources(&trace).await;
         self.profiling.apply(&config);
         self.exporting.apply(&config);
         self.config = config;
@@ -266,16 +267,26 @@ impl Agent {
         answer.await.unwrap_or_default()
     }
 
-    /// Stops a source, and waits for what it hands over at its end, within a bound.
-    async fn end(&self, name: &'static str) {
+    /// Stops sources, and waits for their ends, within a bound: what starts in their place would see
+    /// the same events beside them, and what they write at their ends would be written over its own.
+    async fn stop_sources(&mut self, names: &[&'static str]) {
         let begun = Instant::now();
-        let (thread, answer) = oneshot::channel();
-        self.command(Command::End(name, thread)).await;
-        let Some(thread) = answer.await.ok().flatten() else {
-            return;
-        };
-        while !thread.is_finished() && begun.elapsed() < PATIENCE {
+        let mut threads = Vec::new();
+        for name in names {
+            self.running.remove(name);
+            let (thread, answer) = oneshot::channel();
+            self.command(Command::Stop(name, thread)).await;
+            threads.extend(answer.await.ok().flatten());
+        }
+        while !threads.iter().all(JoinHandle::is_finished) && begun.elapsed() < LONGEST_END {
             tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        for thread in threads.iter().filter(|thread| !thread.is_finished()) {
+            let source = thread.thread().name().unwrap_or_default();
+            warn!(
+                source,
+                "a source hangs; until it ends, it counts beside the next one"
+            );
         }
     }
 

@@ -192,7 +192,11 @@ async fn a_stopped_source_disappears_and_shutdown_ends_its_threads() {
     agent
         .wait_for(&[("one_total", "", 1.0), ("two_total", "", 1.0)])
         .await;
-    agent.commands.send(Command::Stop("one")).await.unwrap();
+    let (thread, stopped) = oneshot::channel();
+    let stop = Command::Stop("one", thread);
+    agent.commands.send(stop).await.unwrap();
+    // It ends with its source.
+    stopped.await.unwrap().unwrap().join().unwrap();
     let gone = agent.latest.wait_for(|snapshot| {
         value(snapshot, "one_total", "").is_none() && value(snapshot, UP, "one").is_none()
     });

@@ -63,6 +63,15 @@ impl Agent {
         get(&self.address, path)
     }
 
+    /// The metrics in OpenMetrics' format.
+    pub(crate) fn openmetrics(&self) -> String {
+        let accept = "Accept: application/openmetrics-text; version=1.0.0\r\n";
+        let (status, text) = ask(&self.address, "/metrics", accept).unwrap();
+        assert_eq!(status, 200, "{text}");
+        assert!(text.ends_with("# EOF\n"), "another format: {text}");
+        text
+    }
+
     /// The metrics of a snapshot that was taken after this call began, with no source's older
     /// values in it: on a busy machine one may not deliver in time, and is shown as it was. But for
     /// `gpu`, whose values are as old as its last poll.
@@ -92,9 +101,15 @@ pub(crate) fn get(address: &str, path: &str) -> (u16, String) {
 
 /// A GET request to a server that may be gone.
 pub(crate) fn try_get(address: &str, path: &str) -> io::Result<(u16, String)> {
+    ask(address, path, "")
+}
+
+/// The same with further headers, of a line each.
+fn ask(address: &str, path: &str, headers: &str) -> io::Result<(u16, String)> {
     let mut stream = TcpStream::connect(address)?;
     stream.set_read_timeout(Some(PATIENCE))?;
-    let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+    let request =
+        format!("GET {path} HTTP/1.1\r\nHost: {address}\r\n{headers}Connection: close\r\n\r\n");
     stream.write_all(request.as_bytes())?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;

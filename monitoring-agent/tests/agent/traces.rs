@@ -3,11 +3,16 @@
 
 mod connection;
 mod disk;
+mod exemplars;
 mod gpu;
+mod joined;
 mod nodes;
 mod program;
+mod reload;
+mod sleeper;
 mod traced;
 mod tree;
+mod waits;
 
 use monitoring::otlp::Protocol;
 

@@ -137,7 +137,8 @@ impl Assembler {
         std::mem::take(&mut self.roots).into_past()
     }
 
-    /// The queue has a span, or has dropped it.
+    /// A span was dropped, or is the queue's now. Before it has it: from there on it is counted there,
+    /// also if whoever is woken for it panics.
     pub(super) fn settled(&mut self) {
         self.unsettled -= 1;
     }
@@ -218,7 +219,7 @@ impl Assembler {
         if event.kind() == kind::CUDA_WINDOW {
             // A trace of its own, with no parent.
             return Within {
-                trace_id: self.ids.window_trace(header.tid, window_start(header)),
+                trace_id: (self.ids).window_trace(header.tid, window_start(header), header.end_ns),
                 span_id: 0,
             };
         }
@@ -240,7 +241,8 @@ impl Assembler {
         let (start_ns, more) = match &event.detail {
             // Of those that a thread has gathered the kernel says that they began at once.
             Detail::Disk(detail) => (header.start_ns, detail.sector ^ detail.disk[0]),
-            _ if event.kind() == kind::CUDA_WINDOW => (window_start(header), 0),
+            // A stream's window and its device's may begin with the same launch.
+            _ if event.kind() == kind::CUDA_WINDOW => (window_start(header), header.end_ns),
             _ => (header.start_ns, 0),
         };
         self.ids.span(event.kind(), header.tid, start_ns, more)

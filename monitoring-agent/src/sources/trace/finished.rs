@@ -68,11 +68,9 @@ impl Assembler {
         let times = self.timeline.span(header.start_ns, header.end_ns);
         let exemplar = described.exemplar.clone();
         let span = self.span(header, described, &position, times, within);
-        let taken = self
-            .spans
-            .queue
-            .push(Finished::new(resource, describe::scope(&event), span));
+        let span = Finished::new(resource, describe::scope(&event), span);
         self.settled();
+        let taken = self.spans.queue.push(span);
         if taken && let Some(series) = exemplar {
             let seconds = (header.end_ns - header.start_ns) as f64 / 1e9;
             let Series { metric, labels } = series;
@@ -112,11 +110,10 @@ impl Assembler {
             links: before.into_iter().collect(),
             ..Span::default()
         };
-        // What becomes of it is counted by the queue.
-        self.spans
-            .queue
-            .push(Finished::new(resource, "stratoswarm.trace", span));
+        let span = Finished::new(resource, "stratoswarm.trace", span);
         self.settled();
+        // What becomes of it is counted by the queue.
+        self.spans.queue.push(span);
     }
 
     fn span(

@@ -58,9 +58,9 @@ impl Ids {
         self.short([ROOT_SPAN, process.pid.into(), process.start_ns, minute])
     }
 
-    /// The trace of what a thread waited for a GPU to do, from a time on.
-    pub(super) fn window_trace(&self, tid: u32, start_ns: u64) -> u128 {
-        self.long([WINDOW_TRACE, tid.into(), start_ns, 0])
+    /// The trace of what a thread waited for a GPU to do, from one time to another.
+    pub(super) fn window_trace(&self, tid: u32, start_ns: u64, end_ns: u64) -> u128 {
+        self.long([WINDOW_TRACE, tid.into(), start_ns, end_ns])
     }
 
     /// One process of all times and machines.
@@ -126,7 +126,7 @@ mod tests {
             }
             assert!(seen.insert(ids.instance(process)));
         }
-        assert!(seen.insert(ids.window_trace(7, 5_000)));
+        assert!(seen.insert(ids.window_trace(7, 5_000, 6_000)));
 
         let again = Ids::keyed(&[b"boot".to_vec()]);
         assert_eq!(ids.span(0, 7, 1, 0), again.span(0, 7, 1, 0));

@@ -1,7 +1,8 @@
 //! Events for tests, as the kernel would tell of them.
 
 use monitoring_common::trace::{
-    DiskDetail, Header, ProcessDetail, Record, SystemCallDetail, ThreadContext, flags, kind,
+    DiskDetail, Header, ProcessDetail, Record, SystemCallDetail, ThreadContext, cuda::CudaDetail,
+    flags, kind,
 };
 
 /// When each process of a test started.
@@ -96,6 +97,23 @@ pub(super) fn process(header: Header, end_ns: u64) -> Vec<u8> {
         reserved: 0,
     };
     bytes(header, detail)
+}
+
+/// A window of a GPU, or a launch in it.
+pub(super) fn cuda(
+    header: Header,
+    kind: usize,
+    times: (u64, u64),
+    window_start_ns: u64,
+) -> Vec<u8> {
+    let header = Header {
+        start_ns: times.0,
+        end_ns: times.1,
+        window_start_ns,
+        kind: number(kind),
+        ..header
+    };
+    bytes(header, CudaDetail::NONE)
 }
 
 /// The bytes of a record, as the kernel writes them.

@@ -11,7 +11,8 @@ use std::{
 use super::tree::{Tree, agrees, integer, is_within, lasted, says};
 use crate::{block::Disk, cuda::known_as, process::Agent, rotel::shown::Shown};
 
-const SERVICE: &str = "reader";
+/// The agent's name for it.
+pub(super) const SERVICE: &str = "reader";
 
 /// What tells fio from others.
 const VARIABLE: &str = "TRACES_READER";
@@ -70,6 +71,11 @@ impl Work {
             disk: disk.name().to_owned(),
             measured,
         }
+    }
+
+    /// The disk that it read from.
+    pub(super) fn disk(&self) -> &str {
+        &self.disk
     }
 
     pub(super) fn check(&self, spans: &Tree) {

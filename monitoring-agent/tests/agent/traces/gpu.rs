@@ -1,6 +1,6 @@
 //! A program of the stand-ins for CUDA: what it launched and copied, and the wait for it, by its clock.
 
-use std::{path::Path, time::Duration};
+use std::{path::Path, process::Command, time::Duration};
 
 use serde_json::Value;
 
@@ -35,14 +35,19 @@ pub(super) fn rules() -> String {
 /// which waits as well, and leaves nothing to wait for.
 pub(super) struct Work([Said; 2]);
 
-struct Said {
-    pid: u32,
-    said: Value,
+/// What a program of the workload says that it did.
+pub(super) struct Said {
+    pub(super) pid: u32,
+    pub(super) said: Value,
 }
 
 impl Work {
     pub(super) fn run(libraries: &Path, agent: &Agent) -> Self {
-        Self(MORE.map(|more| Said::by(libraries, agent, more)))
+        let kernel_ns = ("CUDA_SIM_KERNEL_NS", &*format!("*={KERNEL_NS}"));
+        Self(MORE.map(|more| {
+            let arguments = format!("--api runtime --streams 1 --launches {LAUNCHES} {more}");
+            Said::by(libraries, agent, Program::command, &arguments, &[kernel_ns])
+        }))
     }
 
     pub(super) fn check(&self, spans: &Tree) {
@@ -62,11 +67,16 @@ impl Work {
 }
 
 impl Said {
-    fn by(libraries: &Path, agent: &Agent, more: &str) -> Self {
-        let arguments =
-            format!("--api runtime --streams 1 --launches {LAUNCHES} {more} --wait start");
-        let mut command = Program::command(&arguments);
-        command.env("CUDA_SIM_KERNEL_NS", format!("*={KERNEL_NS}"));
+    /// Has a program work that the agent knows, which `program` makes of its arguments.
+    pub(super) fn by(
+        libraries: &Path,
+        agent: &Agent,
+        program: fn(&str) -> Command,
+        arguments: &str,
+        variables: &[(&str, &str)],
+    ) -> Self {
+        let mut command = program(&format!("{arguments} --wait start"));
+        command.envs(variables.iter().copied());
         let mut program = Program::start(libraries, &mut command);
         program.line("Start");
         known_as(agent, SERVICE);
@@ -80,22 +90,34 @@ impl Said {
     }
 
     /// What the workload's clock said of its only wait.
-    fn clock(&self, name: &str) -> Duration {
+    pub(super) fn clock(&self, name: &str) -> Duration {
         let waits = self.said["waits"].as_array().unwrap();
         assert_eq!(waits.len(), 1, "{waits:?}");
         Duration::from_nanos(waits[0][name].as_u64().unwrap())
     }
 
-    /// The window, with the launches and then these calls, which are returned.
-    fn check<'a>(&self, spans: &'a Tree, calls: &[&str]) -> Vec<&'a Shown> {
+    /// Its windows, in the order of their times.
+    pub(super) fn windows<'a>(&self, spans: &'a Tree) -> Vec<&'a Shown> {
         let pid = format!("Int({})", self.pid);
         let mut windows: Vec<_> = spans.of(SERVICE, "cuda").collect();
         windows.retain(|span| {
             span.get("Name") == "cuda window" && span.resource["process.pid"] == pid
         });
-        let [window] = windows[..] else {
+        windows.sort_by_key(|window| window.times());
+        windows
+    }
+
+    /// Its only window.
+    pub(super) fn window<'a>(&self, spans: &'a Tree) -> &'a Shown {
+        let [window] = self.windows(spans)[..] else {
             panic!("one window: {:#?}", spans.of_service(SERVICE));
         };
+        window
+    }
+
+    /// The window, with the launches and then these calls, which are returned.
+    fn check<'a>(&self, spans: &'a Tree, calls: &[&str]) -> Vec<&'a Shown> {
+        let window = self.window(spans);
         assert_eq!(window.get("Parent ID"), "", "a trace of its own");
         assert_eq!(integer(window, "stratoswarm.cuda.launches"), 8);
         assert_eq!(integer(window, "stratoswarm.cuda.left_out"), 0);

@@ -1,7 +1,7 @@
 //! An agent that traces what its rules name, and a collector that prints what the agent sends it. Knows
 //! no program.
 
-use std::fmt::Write as _;
+use std::{fmt::Write as _, fs};
 
 use monitoring::otlp::Protocol;
 use tempfile::TempDir;
@@ -19,11 +19,15 @@ const TRACE: &str = "\
     connection = '0s'\nprocess = '0s'\ncuda_wait = '1ms'\nspans_per_second = 100000\n\
     [sources.cuda]\noverhead_budget = 1.0\n";
 
+/// What an agent says when it has gone over to another configuration.
+const IN_FORCE: &str = "the new configuration is in force";
+
 /// An agent, and where its spans go.
 pub(super) struct Traced {
     pub(super) agent: Agent,
+    pub(super) ports: Ports,
     collector: Collector,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 impl Traced {
@@ -34,6 +38,11 @@ impl Traced {
 
     /// The same with a collector at these ports.
     pub(super) fn start_at(ports: Ports, protocol: Protocol, rules: &str) -> Self {
+        Self::start_with(ports, protocol, &format!("{rules}{TRACE}"))
+    }
+
+    /// One that traces what these sections of its configuration choose.
+    pub(super) fn start_with(ports: Ports, protocol: Protocol, sections: &str) -> Self {
         let collector = Collector::start(ports);
         let folder = tempfile::tempdir().unwrap();
         let way = match protocol {
@@ -43,7 +52,7 @@ impl Traced {
         let endpoint = ports.url(protocol);
         let mut config = format!(
             "[monitoring]\ntracing_enabled = true\ntrace_sample_rate = 1.0\n\
-             otlp_endpoint = '{endpoint}'\n{rules}{TRACE}[otlp]\nprotocol = '{way}'\n"
+             otlp_endpoint = '{endpoint}'\n{sections}[otlp]\nprotocol = '{way}'\n"
         );
         for source in ["gpu", "profile"] {
             // Writing to a string does not fail.
@@ -51,14 +60,38 @@ impl Traced {
         }
         Self {
             agent: Agent::with_config(folder.path(), &config),
+            ports,
             collector,
-            _folder: folder,
+            folder,
         }
+    }
+
+    /// Has the agent go over to a configuration in which one thing is another.
+    pub(super) fn reload(&self, old: &str, new: &str) {
+        let file = self.folder.path().join("monitoring.toml");
+        let text = fs::read_to_string(&file).unwrap();
+        assert_eq!(text.matches(old).count(), 1, "{old} in {text}");
+        fs::write(&file, text.replace(old, new)).unwrap();
+        let process = &self.agent.process;
+        let said = || process.log().matches(IN_FORCE).count();
+        let before = said();
+        process.signal(libc::SIGHUP);
+        poll_until(IN_FORCE, || (said() > before).then_some(()));
+    }
+
+    /// How many spans the collector has printed by now.
+    pub(super) fn arrived(&self) -> usize {
+        self.collector.count()
     }
 
     /// What the collector printed, once no traced process is left: all of it has been sent then, and
     /// each span that there was has come to an end.
     pub(super) fn spans(self) -> Tree {
+        self.spans_beside(0)
+    }
+
+    /// The same where programs have sent it so many spans of their own.
+    pub(super) fn spans_beside(self, others: usize) -> Tree {
         let exported = poll_until("all spans have been sent", || {
             let metrics = self.agent.fresh_metrics();
             let of = |outcome: &str| {
@@ -75,8 +108,9 @@ impl Traced {
         });
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
         let exported = exported as usize;
-        let spans = self.collector.spans(exported);
-        assert_eq!(spans.len(), exported, "as many as the agent says");
+        let spans = self.collector.spans(exported + others);
+        let count = spans.len();
+        assert_eq!(count, exported + others, "as many as the agent says");
         Tree::new(spans)
     }
 }

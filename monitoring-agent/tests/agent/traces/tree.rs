@@ -72,16 +72,13 @@ impl Tree {
         children
     }
 
-    /// What holds for all of them: whom they belong to, and that no parent is missing, of another
-    /// trace or later.
+    /// What holds for all of them: whom they belong to, if they are the agent's, and that no parent is
+    /// missing, of another trace or later.
     pub(super) fn check_all(&self) {
         for span in &self.spans {
-            for name in ["process.pid", "process.executable.name", "host.name"] {
-                assert!(span.resource.contains_key(name), "no {name}: {span:?}");
+            if span.scope.starts_with("stratoswarm.") {
+                is_whose(span);
             }
-            assert_eq!(span.resource["os.type"], "Str(linux)");
-            let is_root = span.scope.starts_with("stratoswarm.trace ");
-            assert!(is_root || integer(span, "thread.id") > 0, "{span:?}");
             let [start, end] = span.times();
             assert!(start <= end, "{span:?}");
             if span.get("Parent ID").is_empty() {
@@ -94,6 +91,16 @@ impl Tree {
             assert!(parents <= start + slack, "{span:?} is in {parent:?}");
         }
     }
+}
+
+/// Asserts that it is known whose a span of the agent's is.
+fn is_whose(span: &Shown) {
+    for name in ["process.pid", "process.executable.name", "host.name"] {
+        assert!(span.resource.contains_key(name), "no {name}: {span:?}");
+    }
+    assert_eq!(span.resource["os.type"], "Str(linux)");
+    let is_root = span.scope.starts_with("stratoswarm.trace ");
+    assert!(is_root || integer(span, "thread.id") > 0, "{span:?}");
 }
 
 /// A number that is said of a span.

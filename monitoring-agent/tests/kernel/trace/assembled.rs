@@ -2,6 +2,7 @@
 //! processes, in Unix time, each counted once.
 
 mod counted;
+mod failed;
 mod processes;
 mod received;
 

@@ -1,6 +1,9 @@
 //! What the work needs of an interface of CUDA. Each function is one call, counted under its name,
 //! and returns its code.
 
+/// What both interfaces say of work that is not done yet.
+pub(crate) const NOT_READY: u32 = 600;
+
 /// An interface.
 pub(crate) trait Cuda: Sync {
     /// Makes the thread ready; its first call.
@@ -13,6 +16,13 @@ pub(crate) trait Cuda: Sync {
     fn create_stream(&self, stream: &mut usize) -> u32;
     fn synchronize_stream(&self, stream: usize) -> u32;
     fn destroy_stream(&self, stream: usize) -> u32;
+    /// Whether all is done that is in a stream: success or [`NOT_READY`].
+    fn query_stream(&self, stream: usize) -> u32;
+    fn create_event(&self, event: &mut usize) -> u32;
+    fn record_event(&self, event: usize, stream: usize) -> u32;
+    /// Whether all is done that was in the event's stream before it.
+    fn query_event(&self, event: usize) -> u32;
+    fn destroy_event(&self, event: usize) -> u32;
     fn begin_capture(&self, stream: usize) -> u32;
     fn end_capture(&self, stream: usize, graph: &mut usize) -> u32;
     fn instantiate(&self, executable: &mut usize, graph: usize) -> u32;

@@ -29,6 +29,11 @@ functions! { Functions {
     cuStreamCreate(*mut usize, u32)
     cuStreamSynchronize(usize)
     cuStreamDestroy_v2(usize)
+    cuStreamQuery(usize)
+    cuEventCreate(*mut usize, u32)
+    cuEventRecord(usize, usize)
+    cuEventQuery(usize)
+    cuEventDestroy_v2(usize)
     cuStreamBeginCapture_v2(usize, u32)
     cuStreamEndCapture(usize, *mut usize)
     cuGraphInstantiateWithFlags(*mut usize, usize, u64)
@@ -139,6 +144,21 @@ impl Cuda for Driver {
     }
     fn destroy_stream(&self, stream: usize) -> u32 {
         counted!(self.cuStreamDestroy_v2(stream))
+    }
+    fn query_stream(&self, stream: usize) -> u32 {
+        counted!(self.cuStreamQuery(stream))
+    }
+    fn create_event(&self, event: &mut usize) -> u32 {
+        counted!(self.cuEventCreate(event, 0))
+    }
+    fn record_event(&self, event: usize, stream: usize) -> u32 {
+        counted!(self.cuEventRecord(event, stream))
+    }
+    fn query_event(&self, event: usize) -> u32 {
+        counted!(self.cuEventQuery(event))
+    }
+    fn destroy_event(&self, event: usize) -> u32 {
+        counted!(self.cuEventDestroy_v2(event))
     }
     fn begin_capture(&self, stream: usize) -> u32 {
         counted!(self.cuStreamBeginCapture_v2(stream, 0))

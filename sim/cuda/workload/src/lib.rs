@@ -40,16 +40,24 @@ struct Report<'a> {
 
 /// Does what the command line says, and prints what was done as one line of JSON.
 pub fn main() -> Result<()> {
-    run(&Options::parse())
+    run(&Options::parse(), &|| ())
 }
 
 /// The same with arguments from elsewhere, such as for a test that is its own child process. The
 /// first is the program's name.
 pub fn main_with<T: Into<OsString> + Clone>(arguments: impl IntoIterator<Item = T>) -> Result<()> {
-    run(&Options::try_parse_from(arguments)?)
+    main_within(arguments, || ())
 }
 
-fn run(options: &Options) -> Result<()> {
+/// The same, where each thread that works holds what `enter` gives it as long as it does.
+pub fn main_within<T: Into<OsString> + Clone, G>(
+    arguments: impl IntoIterator<Item = T>,
+    enter: impl Fn() -> G + Sync,
+) -> Result<()> {
+    run(&Options::try_parse_from(arguments)?, &enter)
+}
+
+fn run<G>(options: &Options, enter: &(impl Fn() -> G + Sync)) -> Result<()> {
     pause(options, Moment::Start)?;
     let kernels = kernels::chosen(options)?;
     let cuda: Box<dyn Cuda> = match options.api {
@@ -58,7 +66,7 @@ fn run(options: &Options) -> Result<()> {
     };
     pause(options, Moment::Loaded)?;
     let start = Instant::now();
-    work::run(&*cuda, options, &kernels)?;
+    work::run(&*cuda, options, &kernels, enter)?;
     let report = Report {
         pid: process::id(),
         work_ns: start.elapsed().as_nanos(),

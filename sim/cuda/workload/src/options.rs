@@ -49,6 +49,9 @@ pub(crate) struct Options {
     /// Free and copy also what could not be allocated, as where there is no driver
     #[arg(long)]
     pub(crate) regardless: bool,
+    /// Ask until streams are done, and do not wait for them
+    #[arg(long, value_enum)]
+    pub(crate) query: Option<Query>,
     /// When to wait for a line, each after a line that says so
     #[arg(long, value_enum, value_delimiter = ',')]
     pub(crate) wait: Vec<Moment>,
@@ -59,6 +62,15 @@ pub(crate) struct Options {
 pub(crate) enum Api {
     Runtime,
     Driver,
+}
+
+/// What is asked whether it is done.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum Query {
+    /// The stream
+    Stream,
+    /// An event behind all that is in the stream
+    Event,
 }
 
 /// Where a program is.

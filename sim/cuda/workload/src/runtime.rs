@@ -28,6 +28,11 @@ functions! { Functions {
     cudaStreamCreate(*mut usize)
     cudaStreamSynchronize(usize)
     cudaStreamDestroy(usize)
+    cudaStreamQuery(usize)
+    cudaEventCreate(*mut usize)
+    cudaEventRecord(usize, usize)
+    cudaEventQuery(usize)
+    cudaEventDestroy(usize)
     cudaStreamBeginCapture(usize, u32)
     cudaStreamEndCapture(usize, *mut usize)
     cudaGraphInstantiate(*mut usize, usize, u64)
@@ -162,6 +167,21 @@ impl Cuda for Runtime {
     }
     fn destroy_stream(&self, stream: usize) -> u32 {
         counted!(self.cudaStreamDestroy(stream))
+    }
+    fn query_stream(&self, stream: usize) -> u32 {
+        counted!(self.cudaStreamQuery(stream))
+    }
+    fn create_event(&self, event: &mut usize) -> u32 {
+        counted!(self.cudaEventCreate(event))
+    }
+    fn record_event(&self, event: usize, stream: usize) -> u32 {
+        counted!(self.cudaEventRecord(event, stream))
+    }
+    fn query_event(&self, event: usize) -> u32 {
+        counted!(self.cudaEventQuery(event))
+    }
+    fn destroy_event(&self, event: usize) -> u32 {
+        counted!(self.cudaEventDestroy(event))
     }
     fn begin_capture(&self, stream: usize) -> u32 {
         counted!(self.cudaStreamBeginCapture(stream, 0))

@@ -1,22 +1,40 @@
 //! The work itself, divided between threads.
 
-use std::{thread, time::Instant};
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Result, anyhow, bail};
 
-use crate::{cuda::Cuda, kernels::Kernel, options::Options, tally};
+use crate::{
+    cuda::{Cuda, NOT_READY},
+    kernels::Kernel,
+    options::{Options, Query},
+    tally,
+};
 
 /// No allocation begins here.
 const NO_ADDRESS: u64 = 0x10;
 
-/// Does all work. Calls that fail because that was asked for are counted, and are no errors.
-pub(crate) fn run(cuda: &dyn Cuda, options: &Options, kernels: &[Kernel]) -> Result<()> {
+/// How long passes between two questions whether something is done.
+const QUERY_INTERVAL: Duration = Duration::from_millis(1);
+
+/// Does all work, each thread within what `enter` gives it. Calls that fail because that was asked for
+/// are counted, and are no errors.
+pub(crate) fn run<G>(
+    cuda: &dyn Cuda,
+    options: &Options,
+    kernels: &[Kernel],
+    enter: &(impl Fn() -> G + Sync),
+) -> Result<()> {
     if options.threads == 0 {
         bail!("there has to be a thread");
     }
     thread::scope(|scope| {
         let start = |thread| {
             scope.spawn(move || {
+                let _within = enter();
                 let work = Work::new(cuda, options, kernels, thread);
                 let done = work.run();
                 tally::finish_thread();
@@ -69,12 +87,29 @@ impl<'a> Work<'a> {
         self.fail();
         for stream in streams {
             let waiting = Instant::now();
-            self.cuda.synchronize_stream(stream);
+            self.wait(stream);
             tally::waited(waiting.elapsed(), begun.elapsed());
             self.cuda.destroy_stream(stream);
         }
         self.cuda.synchronize();
         Ok(())
+    }
+
+    /// Returns when a stream is done.
+    fn wait(&self, stream: usize) {
+        match self.options.query {
+            None => {
+                self.cuda.synchronize_stream(stream);
+            }
+            Some(Query::Stream) => until_ready(|| self.cuda.query_stream(stream)),
+            Some(Query::Event) => {
+                let mut event = 0;
+                self.cuda.create_event(&mut event);
+                self.cuda.record_event(event, stream);
+                until_ready(|| self.cuda.query_event(event));
+                self.cuda.destroy_event(event);
+            }
+        }
     }
 
     fn launch(&self, streams: &[usize]) {
@@ -171,5 +206,12 @@ impl<'a> Work<'a> {
                 self.cuda.free(NO_ADDRESS);
             }
         }
+    }
+}
+
+/// Asks until the answer is another one.
+fn until_ready(query: impl Fn() -> u32) {
+    while query() == NOT_READY {
+        thread::sleep(QUERY_INTERVAL);
     }
 }

@@ -31,7 +31,7 @@ fn sum(batch: &Batch, name: &str, label: Option<&str>) -> u64 {
 }
 
 /// Generated, exported, sampled out, dropped, waiting.
-fn outcomes(batch: &Batch) -> [u64; 5] {
+pub(super) fn outcomes(batch: &Batch) -> [u64; 5] {
     let outcome = |name| sum(batch, "monitoring_agent_spans_total", Some(name));
     let dropped = sum(batch, "monitoring_agent_spans_dropped_total", None);
     assert_eq!(dropped, outcome("dropped"));

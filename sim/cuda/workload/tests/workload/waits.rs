@@ -77,3 +77,37 @@ fn waits_for_a_line_before_each_step() {
     let run = finished(folder.path(), &output);
     assert_eq!(run.library("libcudart.so.12")["cudaLaunchKernel"].count, 3);
 }
+
+#[test]
+fn streams_are_asked_until_they_are_done() {
+    let kernels = ("CUDA_SIM_KERNEL_NS", "*=10000000");
+    for (api, query, call) in [
+        ("runtime", "stream", "cudaStreamQuery"),
+        ("runtime", "event", "cudaEventQuery"),
+        ("driver", "stream", "cuStreamQuery"),
+        ("driver", "event", "cuEventQuery"),
+    ] {
+        let work = [
+            "--api",
+            api,
+            "--launches",
+            "4",
+            "--streams",
+            "1",
+            "--query",
+            query,
+        ];
+        let run = run(&work, &[kernels]);
+        let said = run.said;
+        assert!(said.work_ns >= 40_000_000, "{call}: {} ns", said.work_ns);
+        let calls = &said.calls[call];
+        assert!(calls.count > 1, "{calls:?}");
+        // All answers but the last are that it is not ready.
+        assert_eq!(
+            calls.errors.values().sum::<u64>(),
+            calls.count - 1,
+            "{calls:?}"
+        );
+        assert!(calls.errors.keys().all(|code| *code == 600), "{calls:?}");
+    }
+}

@@ -1,12 +1,14 @@
 //! Parents, traces, processes.
 
-use monitoring_common::trace::Header;
+use std::collections::HashSet;
+
+use monitoring_common::trace::{Header, kind};
 use opentelemetry_proto::tonic::trace::v1::Span;
 
 use super::rig::{MINUTE, Rig, process, text_of};
 use crate::sources::trace::{
     assembler::HOLD_NS,
-    testing::{call, disk, header, joined, process as ended},
+    testing::{call, cuda, disk, header, joined, process as ended},
 };
 
 const START: u64 = 10 * MINUTE;
@@ -63,6 +65,30 @@ fn requests_that_began_at_once_are_different_spans() {
     }
     let sent = rig.sent();
     assert_ne!(sent[0].span.span_id, sent[1].span.span_id);
+}
+
+#[test]
+fn windows_that_began_at_once_are_different_traces() {
+    let mut rig = Rig::new();
+    // A stream is waited for, and then its device, which has more streams since the same launch.
+    for (launched, ended) in [(START, START + 50), (START + 20, START + 90)] {
+        let thread = header(7, "trainer");
+        let window = cuda(thread, kind::CUDA_WINDOW, (START, ended), START);
+        let launch = cuda(thread, kind::CUDA_LAUNCH, (launched, launched + 1), START);
+        for record in [window, launch] {
+            rig.take(&record, ended);
+        }
+    }
+    let sent = rig.sent();
+    let ids: HashSet<_> = sent.iter().map(|sent| &sent.span.span_id).collect();
+    let traces: HashSet<_> = sent.iter().map(|sent| &sent.span.trace_id).collect();
+    assert_eq!((ids.len(), traces.len()), (4, 2));
+    for pair in sent.chunks(2) {
+        let [window, launch] = [0, 1].map(|number| &pair[number].span);
+        assert!(window.parent_span_id.is_empty());
+        let within = (window.trace_id.clone(), window.span_id.clone());
+        assert_eq!(place(launch), within);
+    }
 }
 
 #[test]
