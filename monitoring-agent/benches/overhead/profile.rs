@@ -78,8 +78,12 @@ pub(crate) fn measure() {
     let window = format!("{SECONDS}s");
     let conditions: [Condition<'_>; 5] = [
         ("nobody, once more", NOBODY.1),
-        ("monitoring-agent, 19 Hz", &|| vec![setting.agent(19, &window)]),
-        ("monitoring-agent, 99 Hz", &|| vec![setting.agent(99, &window)]),
+        ("monitoring-agent, 19 Hz", &|| {
+            vec![setting.agent(19, &window)]
+        }),
+        ("monitoring-agent, 99 Hz", &|| {
+            vec![setting.agent(99, &window)]
+        }),
         ("perf record -g -F 99 -a -e cpu-clock", &|| {
             vec![Running::perf(&setting.folder.path().join("perf.data"))]
         }),
