@@ -7,6 +7,7 @@ mod distribution;
 mod figures;
 mod flame;
 mod history;
+mod mailbox;
 mod node;
 mod once;
 mod poll;
@@ -16,9 +17,10 @@ pub mod terminal;
 mod theme;
 mod units;
 mod view;
+mod watch;
 
 use std::{
-    sync::mpsc::{Receiver, SyncSender, sync_channel},
+    sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
 
@@ -27,7 +29,8 @@ use ratatui::crossterm::event::{self, Event};
 
 use app::{Action, App};
 pub use cli::Cli;
-use poll::{News, Poller};
+use mailbox::Mailbox;
+use poll::Poller;
 use terminal::Screen;
 use theme::Theme;
 use view::Now;
@@ -38,35 +41,27 @@ const PATIENCE: Duration = Duration::from_millis(50);
 /// Ages are shown, and they grow.
 const REDRAW: Duration = Duration::from_secs(1);
 
-/// Answers that wait to be looked at. A node's next question waits until there is room.
-const WAITING: usize = 16;
-
 /// Shows nodes until somebody ends it.
 ///
 /// # Errors
 ///
 /// If there is no terminal; with `--once`, if no node has answered.
 pub fn run(cli: &Cli) -> Result<()> {
-    let (news, heard) = sync_channel(WAITING);
+    let mailbox = Arc::new(Mailbox::of(cli.urls.len()));
     let mut app = App::new(&cli.urls, cli.view, cli.flame_seconds);
     if cli.once {
-        let _poller = Poller::start(&cli.urls, cli.interval, &news)?;
-        return once::run(cli, &mut app, &heard, &news);
+        let _poller = Poller::start(&cli.urls, cli.interval, &mailbox)?;
+        return once::run(cli, &mut app, &mailbox);
     }
     let mut screen = Screen::take()?;
-    let _poller = Poller::start(&cli.urls, cli.interval, &news)?;
-    live(&mut screen, &mut app, &heard, &news)
+    let _poller = Poller::start(&cli.urls, cli.interval, &mailbox)?;
+    live(&mut screen, &mut app, &mailbox)
 }
 
-fn live(
-    screen: &mut Screen,
-    app: &mut App,
-    heard: &Receiver<News>,
-    news: &SyncSender<News>,
-) -> Result<()> {
+fn live(screen: &mut Screen, app: &mut App, mailbox: &Arc<Mailbox>) -> Result<()> {
     let theme = Theme::of_environment();
     if app.view == app::View::Flame && app.take_profile() == Action::TakeProfile {
-        take_profile(app, news)?;
+        take_profile(app, mailbox)?;
     }
     let mut drawn: Option<Instant> = None;
     while !screen.is_told_to_end() {
@@ -77,8 +72,7 @@ fn live(
                 .context("draw on the terminal")?;
             drawn = Some(Instant::now());
         }
-        while let Ok(news) = heard.try_recv() {
-            app.hear(news, Instant::now());
+        if app.hear(mailbox) {
             drawn = None;
         }
         if !event::poll(PATIENCE).context("read from the terminal")? {
@@ -92,15 +86,20 @@ fn live(
         drawn = None;
         match action {
             Action::Draw => {}
-            Action::TakeProfile => take_profile(app, news)?,
+            Action::TakeProfile => take_profile(app, mailbox)?,
             Action::Quit => break,
         }
     }
     Ok(())
 }
 
-fn take_profile(app: &App, news: &SyncSender<News>) -> Result<()> {
-    poll::profile(app.current, app.node().address(), app.flame_seconds, news)
+fn take_profile(app: &App, mailbox: &Arc<Mailbox>) -> Result<()> {
+    poll::profile(
+        app.current,
+        app.node().address(),
+        app.flame_seconds,
+        mailbox,
+    )
 }
 
 fn now() -> Now {

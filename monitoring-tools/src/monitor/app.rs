@@ -5,11 +5,7 @@ use std::time::Instant;
 use clap::ValueEnum;
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 
-use super::{
-    flame::{Flame, Looked},
-    node::Node,
-    poll::{News, What},
-};
+use super::{flame::Flame, mailbox::Mailbox, node::Node};
 
 /// What can be shown of a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -117,20 +113,24 @@ impl App {
         &mut self.looking[self.view.number()]
     }
 
-    /// What a node has answered. While all stands still, only profiles are taken in: somebody has
-    /// asked for them.
-    pub(super) fn hear(&mut self, news: News, now: Instant) {
-        let is_paused = self.paused.is_some();
-        let Some(node) = self.nodes.get_mut(news.node) else {
-            return;
-        };
-        match news.what {
-            What::Scrape(_) if is_paused => {}
-            What::Scrape(Ok(snapshot)) => node.answered(snapshot),
-            What::Scrape(Err(why)) => node.missed(why, now),
-            What::Profile(Ok(tree)) => node.flame = Flame::Taken(Looked::new(tree)),
-            What::Profile(Err(why)) => node.flame = Flame::Refused(why),
+    /// Takes what nodes have answered, and says whether there was anything. While all stands still,
+    /// only profiles are taken: somebody has asked for them.
+    pub(super) fn hear(&mut self, mailbox: &Mailbox) -> bool {
+        let mut has_news = false;
+        for (number, node) in self.nodes.iter_mut().enumerate() {
+            if let Some(profile) = mailbox.take_profile(number) {
+                node.profiled(profile);
+                has_news = true;
+            }
+            if self.paused.is_some() {
+                continue;
+            }
+            if let Some(report) = mailbox.take_report(number) {
+                node.hear(report);
+                has_news = true;
+            }
         }
+        has_news
     }
 
     /// What a key does.

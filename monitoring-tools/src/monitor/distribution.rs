@@ -102,7 +102,7 @@ impl Distribution {
         let rank = share.clamp(0.0, 1.0) * self.count as f64;
         let (mut below, mut start) = (0, 0.0_f64);
         for (end, count) in &self.buckets {
-            let upto = below + count;
+            let upto = u64::saturating_add(below, *count);
             if *count > 0 && upto as f64 >= rank {
                 if end.is_infinite() {
                     break;

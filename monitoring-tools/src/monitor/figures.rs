@@ -57,11 +57,18 @@ const LONGEST: usize = 120;
 
 /// A name that somebody gave, as one short line of harmless text.
 fn name(given: &str) -> String {
-    let shown = printable(given);
-    if shown.chars().count() <= LONGEST {
+    short(given, LONGEST)
+}
+
+/// At most so many characters of a text, which may be endless, as one line of harmless text.
+pub(super) fn short(given: &str, longest: usize) -> String {
+    // Escaping takes no character away: more than these are never shown.
+    let end = given.char_indices().nth(longest + 1);
+    let shown = printable(end.map_or(given, |(end, _)| &given[..end]));
+    if shown.chars().count() <= longest {
         return shown;
     }
-    shown.chars().take(LONGEST - 1).chain(['…']).collect()
+    shown.chars().take(longest - 1).chain(['…']).collect()
 }
 
 #[cfg(test)]

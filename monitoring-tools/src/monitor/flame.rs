@@ -3,13 +3,16 @@
 
 use std::collections::HashMap;
 
-use crate::scrape::printable;
+use super::figures::short;
 
 /// Deeper calls are cut off. The agent's stacks have at most 200 frames and those of the kernel.
 const DEEPEST: usize = 512;
 
 /// So many frames are kept apart; the agent's profiles have some ten thousand.
 const MOST: usize = 500_000;
+
+/// Longest name of a frame, in characters: wider than terminals are.
+const LONGEST: usize = 300;
 
 /// Where a node's profile is.
 #[derive(Debug, Default)]
@@ -140,7 +143,7 @@ impl Tree {
                     Some(next) => *next,
                     None if frames.len() < MOST => {
                         frames.push(Frame {
-                            name: printable(name),
+                            name: short(name, LONGEST),
                             value: 0,
                             parent: at,
                             children: Vec::new(),

@@ -5,6 +5,10 @@ use std::collections::{HashMap, VecDeque};
 /// As many as the widest terminals have columns for.
 const KEPT: usize = 256;
 
+/// Lines that are kept at once: a node that calls its devices something else each time fills no
+/// memory.
+const LINES: usize = 2000;
+
 /// Values by name, the newest last. A gap is where there was none.
 #[derive(Debug, Default)]
 pub(super) struct History(HashMap<String, VecDeque<Option<f64>>>);
@@ -20,6 +24,9 @@ impl History {
             }
         }
         for (name, value) in values {
+            if self.0.len() >= LINES && !self.0.contains_key(&name) {
+                continue;
+            }
             let line = self.0.entry(name).or_insert_with(|| VecDeque::from([None]));
             if let Some(last) = line.back_mut() {
                 *last = value;
@@ -60,5 +67,7 @@ mod tests {
         }
         assert_eq!(history.last("b", usize::MAX).len(), KEPT);
         assert_eq!(history.last("a", 9), [], "only gaps were left");
+        history.push((0..2 * LINES).map(|line| (line.to_string(), Some(1.0))));
+        assert_eq!(history.0.len(), LINES);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{
     fmt::Write as _,
-    sync::mpsc::{Receiver, SyncSender},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -13,9 +13,9 @@ use super::{
     app::{Action, App, View},
     cli::Cli,
     flame::Flame,
+    mailbox::Mailbox,
     node::{Contact, Node},
     now, poll,
-    poll::News,
     theme::Theme,
     view,
 };
@@ -29,12 +29,7 @@ const USUAL: (u16, u16) = (80, 24);
 /// # Errors
 ///
 /// If no node has answered, or none has a profile where that is shown; what is printed says why.
-pub(super) fn run(
-    cli: &Cli,
-    app: &mut App,
-    heard: &Receiver<News>,
-    news: &SyncSender<News>,
-) -> Result<()> {
+pub(super) fn run(cli: &Cli, app: &mut App, mailbox: &Arc<Mailbox>) -> Result<()> {
     let capture = match app.view {
         View::Flame => Duration::from_secs(app.flame_seconds.into()) + poll::NAMING,
         _ => Duration::ZERO,
@@ -44,16 +39,15 @@ pub(super) fn run(
         for node in 0..app.nodes.len() {
             app.current = node;
             if app.take_profile() == Action::TakeProfile {
-                poll::profile(node, app.node().address(), app.flame_seconds, news)?;
+                poll::profile(node, app.node().address(), app.flame_seconds, mailbox)?;
             }
         }
     }
     while !app.nodes.iter().all(|node| is_complete(node, app.view)) {
-        let left = end.saturating_duration_since(Instant::now());
-        let Ok(news) = heard.recv_timeout(left) else {
+        if !mailbox.wait(end) {
             break;
-        };
-        app.hear(news, Instant::now());
+        }
+        app.hear(mailbox);
     }
     let (width, height) = cli.size.or_else(|| terminal::size().ok()).unwrap_or(USUAL);
     let mut text = String::new();
@@ -66,7 +60,7 @@ pub(super) fn run(
         }
     }
     output::write(text.as_bytes(), false, None)?;
-    if app.nodes.iter().all(|node| node.figures.is_none()) {
+    if app.nodes.iter().all(|node| node.figures().is_none()) {
         bail!("no node has answered{}", reasons(&app.nodes, not_answered));
     }
     let has_profile = |node: &Node| matches!(node.flame, Flame::Taken(_));
@@ -101,8 +95,7 @@ fn no_profile(node: &Node) -> String {
 /// Whether it has told all that it will: rates, or that it is away; and a profile, if it was asked.
 fn is_complete(node: &Node, view: View) -> bool {
     let has_rates = node
-        .figures
-        .as_ref()
+        .figures()
         .is_some_and(|figures| figures.interval_seconds.is_some());
     let is_away = matches!(node.contact, Contact::Away { .. });
     let has_profile = view != View::Flame || !matches!(node.flame, Flame::None | Flame::Taking);

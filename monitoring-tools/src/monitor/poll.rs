@@ -1,7 +1,11 @@
-//! Asks nodes, each on a thread of its own, so that one that hangs holds up no other and no key.
+//! Asks nodes, each on a thread of its own, so that one that hangs, or whose answer is huge, holds up
+//! no other and no key.
 
 use std::{
-    sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel},
+    sync::{
+        Arc,
+        mpsc::{Receiver, RecvTimeoutError, Sender, channel},
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -10,7 +14,9 @@ use anyhow::{Context as _, Result};
 
 use super::{
     flame::{self, Tree},
+    mailbox::{Mailbox, Profile},
     snapshot::Snapshot,
+    watch::Watch,
 };
 use crate::scrape::client::{Client, FetchError};
 
@@ -20,21 +26,6 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 /// How much longer than the capture itself the answer with a profile may take: names are looked up
 /// when it has ended.
 pub(super) const NAMING: Duration = Duration::from_secs(30);
-
-/// What a node has answered, or why it has not, as harmless text.
-#[derive(Debug)]
-pub(super) struct News {
-    /// Its number.
-    pub(super) node: usize,
-    pub(super) what: What,
-}
-
-/// What was asked for.
-#[derive(Debug)]
-pub(super) enum What {
-    Scrape(Result<Snapshot, String>),
-    Profile(Result<Tree, String>),
-}
 
 /// Threads that ask, until it is dropped.
 #[derive(Debug)]
@@ -48,14 +39,14 @@ impl Poller {
     pub(super) fn start(
         urls: &[String],
         interval: Duration,
-        news: &SyncSender<News>,
+        mailbox: &Arc<Mailbox>,
     ) -> Result<Self> {
         let start = |(node, url): (usize, &String)| {
             let (stop, stopped) = channel();
-            let (url, news) = (url.clone(), news.clone());
+            let (url, mailbox) = (url.clone(), Arc::clone(mailbox));
             thread::Builder::new()
                 .name(format!("node {node}"))
-                .spawn(move || ask(node, &url, interval, &news, &stopped))
+                .spawn(move || ask(node, &url, interval, &mailbox, &stopped))
                 .context("start a thread")?;
             Ok(stop)
         };
@@ -64,14 +55,15 @@ impl Poller {
     }
 }
 
-fn ask(node: usize, url: &str, interval: Duration, news: &SyncSender<News>, stop: &Receiver<()>) {
+fn ask(node: usize, url: &str, interval: Duration, mailbox: &Mailbox, stop: &Receiver<()>) {
     let client = Client::new(TIMEOUT);
+    let mut watch = Watch::default();
     loop {
-        let what = What::Scrape(scrape(&client, url));
-        // Nobody listens any more when the monitor ends.
-        if news.send(News { node, what }).is_err() {
-            return;
-        }
+        let report = match scrape(&client, url) {
+            Ok(snapshot) => watch.answered(snapshot),
+            Err(why) => watch.missed(&why, Instant::now()),
+        };
+        mailbox.report(node, report);
         if stop.recv_timeout(interval) != Err(RecvTimeoutError::Timeout) {
             return;
         }
@@ -91,29 +83,29 @@ pub(super) fn profile(
     node: usize,
     address: &str,
     seconds: u32,
-    news: &SyncSender<News>,
+    mailbox: &Arc<Mailbox>,
 ) -> Result<()> {
     let url = format!("http://{address}/folded?seconds={seconds}");
-    let news = news.clone();
-    let asking = move || {
-        let client = Client::new(Duration::from_secs(seconds.into()) + NAMING);
-        let tree = match client.text(&url) {
-            Ok(folded) => Tree::read(&folded).ok_or_else(|| {
-                "Nothing ran on a CPU in these seconds, or no agent answers there.".to_owned()
-            }),
-            Err(error) => {
-                let status = match &error {
-                    FetchError::Status { status, .. } => Some(*status),
-                    FetchError::Page => Some(404),
-                    _ => None,
-                };
-                Err(format!("{error}\n\n{}", flame::advice(status)))
-            }
-        };
-        let what = What::Profile(tree);
-        let _ = news.send(News { node, what });
-    };
+    let mailbox = Arc::clone(mailbox);
+    let patience = Duration::from_secs(seconds.into()) + NAMING;
+    let asking = move || mailbox.profile(node, folded(&Client::new(patience), &url));
     let thread = thread::Builder::new().name(format!("profile {node}"));
     thread.spawn(asking).context("start a thread")?;
     Ok(())
+}
+
+fn folded(client: &Client, url: &str) -> Profile {
+    match client.text(url) {
+        Ok(folded) => Tree::read(&folded).ok_or_else(|| {
+            "Nothing ran on a CPU in these seconds, or no agent answers there.".to_owned()
+        }),
+        Err(error) => {
+            let status = match &error {
+                FetchError::Status { status, .. } => Some(*status),
+                FetchError::Page => Some(404),
+                _ => None,
+            };
+            Err(format!("{error}\n\n{}", flame::advice(status)))
+        }
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    hash::{BuildHasher as _, RandomState},
+    hash::{BuildHasher as _, Hasher as _, RandomState},
     sync::OnceLock,
     time::{Duration, Instant},
 };
@@ -48,15 +48,16 @@ impl Snapshot {
         let by_name = names
             .map(|(at, family)| (family.name.clone(), at))
             .collect();
-        let numbers: String = text
-            .split_inclusive('\n')
-            .filter(|line| !line.starts_with(AGE))
-            .collect();
+        let mut print = HASHER.get_or_init(RandomState::new).build_hasher();
+        let lines = text.split_inclusive('\n');
+        for line in lines.filter(|line| !line.starts_with(AGE)) {
+            print.write(line.as_bytes());
+        }
         let mut snapshot = Self {
             families,
             by_name,
             taken: answered,
-            print: HASHER.get_or_init(RandomState::new).hash_one(numbers),
+            print: print.finish(),
         };
         let age = snapshot
             .value(AGE, &[])

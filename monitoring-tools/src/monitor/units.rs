@@ -25,7 +25,8 @@ pub(super) fn percent(ratio: Option<f64>) -> String {
         0.0 => "0%".to_owned(),
         small if small.abs() < 0.05 => "<0.1%".to_owned(),
         small if small.abs() < 9.95 => format!("{small:.1}%"),
-        large => format!("{large:.0}%"),
+        large if large.abs() < HUGE => format!("{large:.0}%"),
+        large => huge(large) + "%",
     }
 }
 
@@ -46,12 +47,20 @@ pub(super) fn seconds(value: Option<f64>) -> String {
 
 /// A whole number with a unit behind it, as of temperatures.
 pub(super) fn whole(value: Option<f64>, unit: &str) -> String {
-    known(value).map_or_else(|| NONE.to_owned(), |value| format!("{value:.0}{unit}"))
+    match known(value) {
+        None => NONE.to_owned(),
+        Some(value) if value.abs() >= HUGE => huge(value) + unit,
+        Some(value) => format!("{value:.0}{unit}"),
+    }
 }
 
 /// A number with two digits behind the point, as of load.
 pub(super) fn two(value: Option<f64>) -> String {
-    known(value).map_or_else(|| NONE.to_owned(), |value| format!("{value:.2}"))
+    match known(value) {
+        None => NONE.to_owned(),
+        Some(value) if value.abs() >= HUGE => huge(value),
+        Some(value) => format!("{value:.2}"),
+    }
 }
 
 /// A time that has passed: `3d 04:12`, `04:12:33`, `33 s`.
@@ -64,6 +73,15 @@ pub(super) fn passed(time: Duration) -> String {
         (0, _) => format!("{hours:02}:{minutes:02}:{rest:02}"),
         _ => format!("{days}d {hours:02}:{minutes:02}"),
     }
+}
+
+/// Numbers beyond it are nobody's: it is not said what they are, but that they are.
+const HUGE: f64 = 1e6;
+
+/// As short as other numbers, so that nothing of it is cut off.
+fn huge(value: f64) -> String {
+    let text = if value > 0.0 { ">1e6" } else { "<-1e6" };
+    text.to_owned()
 }
 
 fn known(value: Option<f64>) -> Option<f64> {
@@ -87,6 +105,7 @@ fn scaled(value: Option<f64>, step: f64, units: &[&str]) -> String {
 /// Three digits, and none behind the point where they say nothing.
 fn digits(value: f64) -> String {
     match value.abs() {
+        size if size >= HUGE => huge(value),
         0.0 => "0".to_owned(),
         size if size < 0.005 => "<0.01".to_owned(),
         size if size < 9.995 => {
@@ -119,6 +138,12 @@ mod tests {
         check(count, 999.6, "1k");
         check(count, 1_234_567.0, "1.23M");
         check(count, 1e18, "1000P");
+        check(count, 1e300, ">1e6P");
+        check(count, -12.0, "-12");
+        check(bytes, -1e300, "<-1e6Pi");
+        check(percent, 1e300, ">1e6%");
+        check(seconds, 1e300, ">1e6s");
+        check(two, 1e300, ">1e6");
         check(bytes, 0.0, "0B");
         check(bytes, 512.0, "512B");
         check(bytes, 1000.0, "0.98Ki");
@@ -141,6 +166,7 @@ mod tests {
             assert_eq!(show(Some(f64::INFINITY)), NONE);
         }
         assert_eq!(whole(Some(49.5), "°"), "50°");
+        assert_eq!(whole(Some(1e300), "°"), ">1e6°");
         assert_eq!(whole(None, "°"), NONE);
     }
 

@@ -80,7 +80,7 @@ fn draw_body(app: &mut App, area: Rect, buffer: &mut Buffer, theme: Theme) {
         return;
     }
     let node = app.node();
-    let Some(figures) = &node.figures else {
+    let Some(figures) = node.figures() else {
         let text = match &node.contact {
             Contact::Away { .. } => {
                 "Nothing has come from this node yet. It is asked again and again."
@@ -187,6 +187,23 @@ fn heading(buffer: &mut Buffer, area: Rect, title: &str, about: &str, theme: The
             false,
         );
     }
+}
+
+/// Lines of at most so many characters, broken at spaces where there are any.
+fn wrapped(text: &str, width: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in text.split_whitespace() {
+        let line = lines.last_mut().expect("there is one from the start");
+        if line.is_empty() {
+            line.push_str(word);
+        } else if line.chars().count() + 1 + word.chars().count() <= width {
+            line.push(' ');
+            line.push_str(word);
+        } else {
+            lines.push(word.to_owned());
+        }
+    }
+    lines
 }
 
 /// The lines of a screen as text.

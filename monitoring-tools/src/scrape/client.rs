@@ -178,6 +178,9 @@ impl Client {
                 }
             }
             Error::HostNotFound => FetchError::Away("no host has that name".to_owned()),
+            Error::TooManyRedirects => {
+                FetchError::Away("it sends elsewhere again and again".to_owned())
+            }
             error => FetchError::Away(printable(&error.to_string())),
         }
     }

@@ -2,6 +2,7 @@
 //! and tell what a real agent told.
 
 mod ends;
+mod hostile;
 mod once;
 mod screens;
 mod tmux;

@@ -1,7 +1,7 @@
 //! What keys do.
 
 use super::*;
-use crate::monitor::{flame::Tree, snapshot::Snapshot};
+use crate::monitor::{flame::Tree, snapshot::Snapshot, watch::Watch};
 
 fn app(nodes: usize) -> App {
     let urls: Vec<String> = (0..nodes)
@@ -97,22 +97,24 @@ fn help_goes_with_any_key() {
 #[test]
 fn nothing_changes_while_it_is_paused() {
     let mut app = app(1);
-    let scrape = |text: &str| {
+    let (mailbox, mut watch) = (Mailbox::of(1), Watch::default());
+    let mut scrape = |text: &str| {
         let snapshot = Snapshot::read(text, Instant::now()).unwrap();
-        News {
-            node: 0,
-            what: What::Scrape(Ok(snapshot)),
-        }
+        mailbox.report(0, watch.answered(snapshot));
     };
     letters(&mut app, "p");
-    app.hear(scrape("node_load1 1\n"), Instant::now());
-    assert!(app.node().figures.is_none());
+    scrape("node_load1 1\n");
+    assert!(!app.hear(&mailbox));
+    assert!(app.node().figures().is_none());
+    scrape("node_load1 2\n");
     letters(&mut app, " ");
-    app.hear(scrape("node_load1 2\n"), Instant::now());
+    assert!(app.hear(&mailbox));
     assert_eq!(
-        app.node().figures.as_ref().unwrap().host.loads[0],
-        Some(2.0)
+        app.node().figures().unwrap().host.loads[0],
+        Some(2.0),
+        "the newest of those that came meanwhile"
     );
+    assert!(!app.hear(&mailbox));
 }
 
 #[test]
@@ -120,8 +122,9 @@ fn profiles_are_taken_when_they_are_asked_for() {
     let mut app = app(2);
     assert_eq!(letters(&mut app, "7"), Action::TakeProfile);
     assert_eq!(letters(&mut app, "f"), Action::Draw, "one is being taken");
-    let what = What::Profile(Ok(Tree::read("a;b 1\n").unwrap()));
-    app.hear(News { node: 0, what }, Instant::now());
+    let mailbox = Mailbox::of(2);
+    mailbox.profile(0, Ok(Tree::read("a;b 1\n").unwrap()));
+    assert!(app.hear(&mailbox));
     press(&mut app, &[KeyCode::Down, KeyCode::Enter]);
     let Flame::Taken(looked) = &app.node().flame else {
         panic!("{:?}", app.node().flame);
@@ -129,8 +132,8 @@ fn profiles_are_taken_when_they_are_asked_for() {
     assert_eq!((looked.selected, looked.zoom), (1, 1));
     assert_eq!(letters(&mut app, "17"), Action::Draw, "there is one");
     assert_eq!(letters(&mut app, "f"), Action::TakeProfile);
-    let what = What::Profile(Err("no".to_owned()));
-    app.hear(News { node: 1, what }, Instant::now());
+    mailbox.profile(1, Err("no".to_owned()));
+    app.hear(&mailbox);
     press(&mut app, &[KeyCode::Tab]);
     assert!(matches!(&app.node().flame, Flame::Refused(why) if why == "no"));
 }

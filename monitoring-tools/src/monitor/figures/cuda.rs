@@ -85,7 +85,7 @@ fn kernel(change: &Change<'_>, kernel: &str) -> Kernel {
         let with = change.new.with(LAUNCHES, wanted);
         let values: BTreeSet<&str> = with.map(|metric| metric.label(label)).collect();
         let values: Vec<String> = values.into_iter().take(ROWS).map(name).collect();
-        values.join(",")
+        name(&values.join(","))
     };
     Kernel {
         name: name(kernel),

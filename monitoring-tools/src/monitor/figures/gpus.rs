@@ -99,7 +99,7 @@ fn gpu(change: &Change<'_>, number: &str, uuid: &str) -> Gpu {
 
 fn throttled(change: &Change<'_>, wanted: Wanted<'_>) -> Option<Vec<String>> {
     let mut reasons = None;
-    for metric in change.new.with("gpu_throttle_active", wanted) {
+    for metric in change.new.with("gpu_throttle_active", wanted).take(ROWS) {
         let reasons: &mut Vec<String> = reasons.get_or_insert_default();
         let reason = metric.label("reason");
         let is_active = metric.value == crate::scrape::family::Value::Number(1.0);

@@ -28,6 +28,9 @@ const ROWS_OF_ONE: usize = 12;
 /// Most values of the labels of one metric that are looked at; there are fewer than 500 system calls.
 const GROUPS: usize = 500;
 
+/// Most rows of all metrics together; an agent has some hundred.
+const MOST: usize = 1000;
+
 /// A distribution of the last interval.
 #[derive(Debug)]
 pub(in crate::monitor) struct Latency {
@@ -57,6 +60,7 @@ pub(super) fn of(change: &Change<'_>) -> Vec<Latency> {
     names
         .into_iter()
         .flat_map(|name| rows(change, name))
+        .take(MOST)
         .collect()
 }
 

@@ -58,6 +58,7 @@ impl Losses {
                 .metrics("monitoring_agent_probe_attached")
                 .iter()
                 .filter(|probe| probe.value == Value::Number(0.0))
+                .take(ROWS)
                 .map(|probe| {
                     name(&format!(
                         "{}/{}",
@@ -75,6 +76,7 @@ impl Losses {
                     }
                     _ => None,
                 })
+                .take(ROWS)
                 .collect(),
             cpu: change.rate("process_cpu_seconds_total", &[]),
             rss_bytes: new.value("process_resident_memory_bytes", &[]),

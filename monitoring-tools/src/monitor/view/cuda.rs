@@ -48,7 +48,10 @@ pub(super) fn draw(cuda: &Cuda, area: Rect, buffer: &mut Buffer, theme: Theme) -
     let wanted = u16::try_from(cuda.calls.len())
         .unwrap_or(u16::MAX)
         .saturating_add(1);
-    let height = wanted.min(area.height / PART).max(3);
+    // Calls may have a part, and what kernels do not need.
+    let of_kernels = u16::try_from(table.rows.len()).unwrap_or(u16::MAX);
+    let spare = area.height.saturating_sub(of_kernels.saturating_add(3));
+    let height = wanted.min(spare.max(area.height / PART)).max(3);
     let calls_area = Rect {
         y: area.y + 1,
         height,

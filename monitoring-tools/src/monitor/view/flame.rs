@@ -2,7 +2,7 @@
 
 use ratatui::{buffer::Buffer, layout::Rect, style::Style};
 
-use super::put;
+use super::{put, wrapped};
 use crate::monitor::{
     app::App,
     flame::{Flame, Looked, ROOT},
@@ -66,23 +66,6 @@ fn refused(why: &str, area: Rect, buffer: &mut Buffer, theme: Theme) {
     }
 }
 
-/// Lines of at most so many characters, broken at spaces where there are any.
-fn wrapped(text: &str, width: usize) -> Vec<String> {
-    let mut lines = vec![String::new()];
-    for word in text.split_whitespace() {
-        let line = lines.last_mut().expect("there is one from the start");
-        if line.is_empty() {
-            line.push_str(word);
-        } else if line.chars().count() + 1 + word.chars().count() <= width {
-            line.push(' ');
-            line.push_str(word);
-        } else {
-            lines.push(word.to_owned());
-        }
-    }
-    lines
-}
-
 fn graph(looked: &Looked, area: Rect, buffer: &mut Buffer, theme: Theme) {
     let frames = &looked.tree.frames;
     let (all, zoom) = (frames[ROOT].value, looked.zoom);
@@ -137,7 +120,7 @@ impl Drawing<'_> {
         for depth in 0..self.skipped + lines {
             let mut next = Vec::new();
             for (frame, start) in line {
-                let end = start + frames[frame].value;
+                let end = start.saturating_add(frames[frame].value);
                 let (from, to) = (self.column(start, whole), self.column(end, whole));
                 if to <= from {
                     continue;
@@ -149,7 +132,7 @@ impl Drawing<'_> {
                 let mut child_start = start;
                 for child in &frames[frame].children {
                     next.push((*child, child_start));
-                    child_start += frames[*child].value;
+                    child_start = child_start.saturating_add(frames[*child].value);
                 }
             }
             line = next;

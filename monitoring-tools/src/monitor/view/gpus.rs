@@ -77,6 +77,13 @@ pub(super) fn slowed(gpu: &Gpu) -> String {
     }
 }
 
+fn hertz(value: Option<f64>) -> String {
+    match count(value) {
+        none if none == NONE => none,
+        count => count + "Hz",
+    }
+}
+
 fn row(gpu: &Gpu) -> Vec<Cell> {
     let used = gpu.memory_used.zip(gpu.memory_total);
     let share = used.map(|(used, total)| used / total);
@@ -111,7 +118,7 @@ fn row(gpu: &Gpu) -> Vec<Cell> {
             text: power,
             ..Cell::number(gpu.watts, count)
         },
-        Cell::number(gpu.clock_hertz, count),
+        Cell::number(gpu.clock_hertz, hertz),
         Cell::number(gpu.pcie_bytes, bytes),
         Cell::number(gpu.xids, count).tone_if(some(gpu.xids), Tone::Bad),
         Cell::number(gpu.ecc, count).tone_if(some(gpu.ecc), Tone::Bad),

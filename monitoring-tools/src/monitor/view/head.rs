@@ -78,11 +78,11 @@ fn tabs(app: &App, pen: &mut Pen<'_>, theme: Theme) {
         format!(" {name}{away} ")
     };
     let labels: Vec<String> = app.nodes.iter().map(label).collect();
-    let width = |labels: &[String]| {
-        labels
+    let width = |labels: &[String]| -> usize {
+        let widths = labels
             .iter()
-            .map(|label| label.chars().count())
-            .sum::<usize>()
+            .map(|label| ratatui::text::Line::raw(label).width());
+        widths.sum()
     };
     let room = usize::from(pen.end - pen.x).saturating_sub(2);
     let mut first = 0;
@@ -115,7 +115,7 @@ fn about(node: &Node, pen: &mut Pen<'_>, theme: Theme, now: Now) {
         return;
     }
     let dim = theme.style(Tone::Dim);
-    let Some(figures) = &node.figures else {
+    let Some(figures) = node.figures() else {
         pen.write(&format!("  {}", node.url), dim);
         return;
     };
@@ -124,7 +124,7 @@ fn about(node: &Node, pen: &mut Pen<'_>, theme: Theme, now: Now) {
         pen.write(&format!(" ({kind})"), dim);
     }
     let since = |start: Option<f64>| {
-        let seconds = now.unix_seconds - start?;
+        let seconds = now.unix_seconds - start.filter(|start| start.is_finite())?;
         Duration::try_from_secs_f64(seconds.max(0.0))
             .ok()
             .map(passed)
@@ -197,18 +197,34 @@ pub(super) fn foot(app: &App, area: Rect, buffer: &mut Buffer, theme: Theme, now
     if !app.filter.is_empty() && !matches!(app.view, View::Node | View::Flame) {
         pen.write(&format!(" only /{}  ", app.filter), theme.style(Tone::Warn));
     }
-    let keys = match app.view {
-        View::Flame => "arrows choose  Enter zooms  Backspace back  f takes another",
-        View::Node => "1-7 views  p pause",
-        _ => "s/arrows sort  r turn  / filter  up/down scroll  p pause",
+    let mut keys = match app.view {
+        View::Flame => vec![
+            "arrows choose",
+            "Enter zooms",
+            "Backspace back",
+            "f takes another",
+        ],
+        View::Node => vec!["1-7 views", "p pause"],
+        _ => vec![
+            "s/arrows sort",
+            "r turn",
+            "/ filter",
+            "up/down scroll",
+            "p pause",
+        ],
     };
-    let nodes = if app.nodes.len() > 1 {
-        "Tab node  "
-    } else {
-        ""
-    };
-    pen.write(
-        &format!(" {nodes}{keys}  ? help  q quit"),
-        theme.style(Tone::Dim),
-    );
+    if app.paused.is_some() {
+        keys.retain(|key| *key != "p pause");
+    }
+    if app.nodes.len() > 1 {
+        keys.insert(0, "Tab node");
+    }
+    // Whoever knows how to ask for help knows all the others.
+    let last = "? help  q quit";
+    let room = usize::from(pen.end.saturating_sub(pen.x)).saturating_sub(last.len() + 1);
+    while keys.iter().map(|key| key.len() + 2).sum::<usize>() > room {
+        keys.pop();
+    }
+    let keys: String = keys.iter().map(|key| format!("{key}  ")).collect();
+    pen.write(&format!(" {keys}{last}"), theme.style(Tone::Dim));
 }

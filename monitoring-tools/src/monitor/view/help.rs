@@ -13,9 +13,9 @@ const KEYS: [(&str, &str); 13] = [
     ("Tab, Shift-Tab", "the next node, the one before"),
     ("p, space", "hold everything still, and go on"),
     ("s, left, right", "sort a table by another column"),
-    ("r", "turn the order around"),
+    ("r; Esc", "turn the order around; back to the usual one"),
     ("/", "only rows with a text; Enter keeps it, Esc clears it"),
-    ("up, down, PgUp, PgDn, Home", "scroll"),
+    ("up, down, PgUp, PgDn, Home", "scroll; also j and k"),
     ("f", "flame graph: take another profile"),
     (
         "arrows",
@@ -25,7 +25,7 @@ const KEYS: [(&str, &str); 13] = [
         "Enter, Backspace",
         "flame graph: make it as wide as the screen, and back",
     ),
-    ("?", "this page"),
+    ("?, h", "this page; any key ends it"),
     ("q, Ctrl-C", "end"),
     ("–", "not known: not told, or no two snapshots yet"),
 ];

@@ -7,12 +7,19 @@ use ratatui::{buffer::Buffer, layout::Rect};
 use super::{
     heading, put,
     table::{Cell, Table, column},
+    wrapped,
 };
 use crate::monitor::{
     figures::losses::{Losses, Source},
     theme::{Theme, Tone},
     units::{NONE, bytes, count, percent, seconds},
 };
+
+/// So many lines are for what one of them has to say.
+const LINES: usize = 2;
+
+/// So many lines are left for the table and its heading.
+const REASONS: u16 = 4;
 
 /// So many families are named of which series were left out.
 const LIMITED: usize = 2;
@@ -27,8 +34,19 @@ pub(super) fn draw(
     let mut y = area.y;
     for (text, tone) in about(losses) {
         let style = theme.style(tone);
-        put(buffer, (area.x, y), area.width, &text, style, false);
-        y += 1;
+        let mut lines = wrapped(&text, area.width.into());
+        if lines.len() > LINES {
+            lines.truncate(LINES);
+            lines[LINES - 1].push('…');
+        }
+        for line in lines {
+            // Reasons are what one is here for: they have the last lines.
+            if y + REASONS >= area.bottom() {
+                break;
+            }
+            put(buffer, (area.x, y), area.width, &line, style, false);
+            y += 1;
+        }
     }
     let title = Rect {
         y,
@@ -67,7 +85,7 @@ fn about(losses: &Losses) -> Vec<(String, Tone)> {
         (format!("Sources that deliver: {}", names(&up)), Tone::Plain),
     ];
     if !down.is_empty() {
-        let text = format!("Sources that do not:  {}", names(&down));
+        let text = format!("Sources that do not: {}", names(&down));
         lines.push((text, Tone::Warn));
     }
     if !losses.detached.is_empty() {

@@ -57,7 +57,11 @@ impl Cell {
                 Tone::Plain
             },
             text,
-            order: Some(value.unwrap_or(f64::NEG_INFINITY)),
+            order: Some(
+                value
+                    .filter(|value| value.is_finite())
+                    .unwrap_or(f64::NEG_INFINITY),
+            ),
             is_text: false,
         }
     }
@@ -126,6 +130,7 @@ impl Table {
         let room = usize::from(area.height - 1);
         let is_whole = self.rows.len() <= room;
         let shown = if is_whole { room } else { room - 1 };
+        let is_scrolled = looking.is_some();
         let skipped = match looking {
             Some(looking) => {
                 let most = self.rows.len().saturating_sub(shown);
@@ -145,6 +150,7 @@ impl Table {
         if !is_whole {
             let below = self.rows.len() - shown - skipped;
             let more = match (skipped, below) {
+                (_, below) if !is_scrolled => format!("{below} more"),
                 (0, below) => format!("{below} more below"),
                 (above, 0) => format!("{above} more above"),
                 (above, below) => format!("{above} more above, {below} below"),

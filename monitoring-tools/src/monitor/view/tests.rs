@@ -9,8 +9,8 @@ use super::*;
 use crate::monitor::{
     app::App,
     flame::{Flame, Looked, Tree},
-    poll::{News, What},
     snapshot::Snapshot,
+    watch::Watch,
 };
 
 const FIRST: &str = include_str!("../../../tests/node/first.txt");
@@ -36,22 +36,22 @@ fn moment() -> Now {
     }
 }
 
-fn scrape(node: usize, text: &str, at: Instant) -> News {
-    let what = Snapshot::read(text, at).map_err(|error| error.to_string());
-    News {
-        node,
-        what: What::Scrape(what),
-    }
-}
-
 /// A monitor with one node that has told both texts, two seconds apart.
 fn app(first: &str, second: &str) -> (App, Now) {
     let now = moment();
     let mut app = App::new(&["http://one:9090/metrics".to_owned()], View::Node, 5);
     let earlier = now.instant.checked_sub(Duration::from_secs(2)).unwrap();
-    app.hear(scrape(0, first, earlier), now.instant);
-    app.hear(scrape(0, second, now.instant), now.instant);
+    let mut watch = Watch::default();
+    for (text, at) in [(first, earlier), (second, now.instant)] {
+        let snapshot = Snapshot::read(text, at).unwrap();
+        app.nodes[0].hear(watch.answered(snapshot));
+    }
     (app, now)
+}
+
+/// A node does not answer, for this reason.
+fn miss(app: &mut App, node: usize, why: &str, now: Now) {
+    app.nodes[node].hear(Watch::default().missed(why, now.instant));
 }
 
 fn screen(app: &mut App, (width, height): (u16, u16), theme: Theme, now: Now) -> Buffer {
@@ -160,8 +160,7 @@ fn one_snapshot_has_no_rates_and_no_zeros_for_them() {
 #[test]
 fn a_node_that_is_away_says_so_and_keeps_its_numbers() {
     let (mut app, mut now) = app(FIRST, SECOND);
-    let what = What::Scrape(Err("connection refused".to_owned()));
-    app.hear(News { node: 0, what }, now.instant);
+    miss(&mut app, 0, "connection refused", now);
     now.instant += Duration::from_secs(7);
     let lines = text(&mut app, (80, 24), now);
     assert!(
@@ -170,7 +169,8 @@ fn a_node_that_is_away_says_so_and_keeps_its_numbers() {
         lines[0]
     );
     line(&lines, "swarmlet");
-    app.hear(scrape(0, SECOND, now.instant), now.instant);
+    let again = Snapshot::read(SECOND, now.instant).unwrap();
+    app.nodes[0].hear(Watch::default().answered(again));
     assert!(!text(&mut app, (80, 24), now)[0].contains("AWAY"));
 }
 
@@ -181,8 +181,7 @@ fn tabs_show_the_current_node() {
         .map(|node| format!("http://node{node:02}:9090/metrics"))
         .collect();
     let mut app = App::new(&urls, View::Node, 5);
-    let what = What::Scrape(Err("gone".to_owned()));
-    app.hear(News { node: 19, what }, now.instant);
+    miss(&mut app, 19, "gone", now);
     let first = text(&mut app, (80, 24), now);
     assert!(
         first[0].starts_with(" node00:9090  node01:9090 "),
@@ -364,8 +363,7 @@ fn nothing_hostile_is_drawn() {
             assert!(line.chars().all(is_harmless), "{line:?}");
         }
     }
-    let what = What::Scrape(Err("x".to_owned()));
-    app.hear(News { node: 0, what }, now.instant);
+    miss(&mut app, 0, "x", now);
     assert!(text(&mut app, (200, 60), now)[0].contains(r"a\u{1b}]0;owned"));
 }
 
