@@ -225,6 +225,6 @@ pub(super) fn foot(app: &App, area: Rect, buffer: &mut Buffer, theme: Theme, now
     while keys.iter().map(|key| key.len() + 2).sum::<usize>() > room {
         keys.pop();
     }
-    let keys: String = keys.iter().map(|key| format!("{key}  ")).collect();
-    pen.write(&format!(" {keys}{last}"), theme.style(Tone::Dim));
+    keys.push(last);
+    pen.write(&format!(" {}", keys.join("  ")), theme.style(Tone::Dim));
 }

@@ -8,24 +8,21 @@ use crate::monitor::theme::{Theme, Tone};
 const KEYS: [(&str, &str); 13] = [
     (
         "1 2 3 4 5 6 7",
-        "node, agents, GPUs, CUDA, latency, losses, flame graph",
+        "node, agents, GPUs, CUDA, latency, losses, flame",
     ),
     ("Tab, Shift-Tab", "the next node, the one before"),
     ("p, space", "hold everything still, and go on"),
     ("s, left, right", "sort a table by another column"),
     ("r; Esc", "turn the order around; back to the usual one"),
-    ("/", "only rows with a text; Enter keeps it, Esc clears it"),
+    ("/", "only rows with a text; Enter keeps, Esc clears it"),
     ("up, down, PgUp, PgDn, Home", "scroll; also j and k"),
     ("f", "flame graph: take another profile"),
-    (
-        "arrows",
-        "flame graph: the caller, the called, those beside it",
-    ),
+    ("arrows", "flame graph: caller, called, those beside it"),
     (
         "Enter, Backspace",
-        "flame graph: make it as wide as the screen, and back",
+        "flame graph: as wide as the screen, and back",
     ),
-    ("?, h", "this page; any key ends it"),
+    ("?, h", "this page; any key leaves it"),
     ("q, Ctrl-C", "end"),
     ("–", "not known: not told, or no two snapshots yet"),
 ];

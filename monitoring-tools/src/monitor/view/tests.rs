@@ -297,6 +297,24 @@ fn the_help_fits_on_the_smallest_screen() {
     line(&text(&mut app, LEAST, now), "q, Ctrl-C");
     let lines = text(&mut app, (80, 24), now);
     line(&lines, "–");
+    assert!(!lines.iter().any(|line| line.ends_with('…')), "{lines:?}");
+}
+
+#[test]
+fn the_foot_always_tells_how_to_get_help_and_how_to_end() {
+    let (mut app, now) = app(FIRST, SECOND);
+    app.nodes
+        .push(crate::monitor::node::Node::new("http://two:1/metrics"));
+    app.paused = Some(now.instant);
+    app.filter = "swarm".to_owned();
+    for view in VIEWS {
+        app.view = view;
+        for size in [(80, 24), (200, 60)] {
+            let lines = text(&mut app, size, now);
+            let foot = lines.last().unwrap();
+            assert!(foot.ends_with("? help  q quit"), "{view:?} {foot}");
+        }
+    }
 }
 
 #[test]
