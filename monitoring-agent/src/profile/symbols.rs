@@ -102,17 +102,21 @@ struct Tables {
 }
 
 /// Why a place has no name.
-const REASONS: [&str; 9] = [
+const REASONS: [&str; 10] = [
     "kernel",
     "no_file",
     "no_perf_map",
     "no_program",
+    NO_ROOM,
     "no_symbol",
     "not_in_perf_map",
     "slow",
     "torn_file",
     "unmapped",
 ];
+
+/// What its file has to say of it takes too much memory.
+const NO_ROOM: &str = "no_room";
 
 impl Symbols {
     /// Names of functions, and neither lines nor what was inlined: what takes little memory, however
@@ -174,7 +178,8 @@ impl Symbols {
     /// Reasons: `kernel` is an address that the kernel's list does not know;
     /// `no_file`: the file is gone, or another one has its path; `no_program`, `torn_file`: it is none
     /// that can be read; `no_symbol`: it was stripped of the symbol; `no_perf_map`, `not_in_perf_map`:
-    /// a just-in-time compiler did not tell; `slow`: its file system does not answer; `unmapped`: the
+    /// a just-in-time compiler did not tell; `no_room`: the names of its file take more memory than
+    /// there is for them; `slow`: its file system does not answer; `unmapped`: the
     /// place itself is not known.
     pub fn stats(&self) -> Stats {
         let stats = self.stats.lock().unwrap_or_else(PoisonError::into_inner);

@@ -143,8 +143,13 @@ impl<'a> Elf<'a> {
     }
 
     /// Looks addresses up, in the table of all symbols, or that of the exported ones in a file that
-    /// was stripped of the other. `None` if it has neither.
-    pub(super) fn look_up(&self, addresses: &[u64]) -> Result<Option<Vec<Answer>>, Problem> {
+    /// was stripped of the other. `None` if it has neither. The answers end where the names would take
+    /// more than `room` bytes.
+    pub(super) fn look_up(
+        &self,
+        addresses: &[u64],
+        room: usize,
+    ) -> Result<Option<Vec<Answer>>, Problem> {
         let Some((symbols, names)) = self.symbols()? else {
             return Ok(None);
         };
@@ -168,7 +173,7 @@ impl<'a> Elf<'a> {
         // Labels that begin so tell code from data, on arm64.
         let is_name = |name: &Vec<u8>| !name.starts_with(b"$");
         let name = |place| self.name(names, place).filter(is_name);
-        Ok(Some(nearest.answers(name)))
+        Ok(Some(nearest.answers(room, name)))
     }
 
     /// The table of symbols, and that of their names.
@@ -350,7 +355,8 @@ mod tests {
         let look = |length: usize| {
             let bytes = Bytes::Memory(whole[..length].to_vec());
             let elf = Elf::read(&bytes)?;
-            elf.look_up(&[0x1000]).map(|answers| answers.is_some())
+            elf.look_up(&[0x1000], usize::MAX)
+                .map(|answers| answers.is_some())
         };
         assert_eq!(look(whole.len()), Ok(true));
         assert_eq!(look(whole.len() - 1), Err(Problem::Torn));
@@ -370,7 +376,7 @@ mod tests {
             }
             let bytes = Bytes::Memory(whole);
             if let Ok(elf) = Elf::read(&bytes) {
-                let _ = elf.look_up(&[address]);
+                let _ = elf.look_up(&[address], usize::MAX);
                 elf.is_stripped();
             }
         }

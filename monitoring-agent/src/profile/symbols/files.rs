@@ -21,7 +21,8 @@ use crate::{
     profile::mappings::{FileId, FileRef, Place, worker::Worker},
 };
 
-/// Most memory that names of all files take. A node's programs call some ten thousand functions, of
+/// Most memory that names of all files take, and most that is added each time that names are asked for.
+/// A node's programs call some ten thousand functions, of
 /// 200 bytes each; those of large C++ libraries take a kilobyte.
 const MAX_BYTES: usize = 32 * 1024 * 1024;
 
@@ -39,6 +40,11 @@ const NAME_OVERHEAD: usize = 160;
 
 /// The functions of a range, if their names are known.
 type Found = Option<Arc<[Function]>>;
+
+/// How much memory a range takes, about.
+fn bytes_of(function: &Found) -> usize {
+    NAME_OVERHEAD + function.as_deref().map_or(0, super::bytes_of)
+}
 
 /// What is known of a file.
 #[derive(Debug)]
@@ -83,7 +89,14 @@ impl Files {
                 wanted.entry(file).or_default().insert(*offset);
             }
         }
+        // Who asks for little leaves the rest to the others.
+        let mut wanted: Vec<_> = wanted.into_iter().collect();
+        wanted.sort_unstable_by_key(|(_, offsets)| offsets.len());
+        let mut room = MAX_BYTES;
+        let mut left = wanted.len();
         for (file, offsets) in wanted {
+            let share = room / left;
+            left -= 1;
             if !self.is_wanted(file) {
                 continue;
             }
@@ -93,7 +106,11 @@ impl Files {
             let before = before.and_then(|known| known.missing(&offsets));
             let opened = file.clone();
             let lines = self.lines;
-            let outcome = worker.run(move || read(&opened, &offsets, before.as_ref(), lines));
+            let outcome =
+                worker.run(move || read(&opened, &offsets, before.as_ref(), lines, share));
+            if let Ok(Outcome::Read(read)) = &outcome {
+                room = room.saturating_sub(read.bytes());
+            }
             self.take_in(file, outcome.unwrap_or(Outcome::Failed("slow")));
         }
     }
@@ -212,8 +229,6 @@ impl Known {
         self.segments = read.segments;
         self.build_id = read.build_id.into();
         self.problem = read.problem.map(|problem| (problem, Instant::now()));
-        let bytes_of =
-            |function: &Found| NAME_OVERHEAD + function.as_deref().map_or(0, super::bytes_of);
         for range in read.ranges {
             self.bytes += bytes_of(&range.function);
             let replaced = self.ranges.insert(range.start, (range.end, range.function));
@@ -246,7 +261,7 @@ impl Vdso {
     /// The name of a place in it. It has a dozen functions, so that reading it takes no time.
     pub(super) fn of(&mut self, offset: u64) -> (Named, Option<&'static str>) {
         let mut read = Read::default();
-        let problem = names(&self.bytes, &[offset], false, &mut read)
+        let problem = names(&self.bytes, &[offset], false, MAX_BYTES, &mut read)
             .err()
             .map(reason);
         if self.known.build_id.is_empty() {

@@ -8,13 +8,14 @@ use std::{
 };
 
 use super::{
-    Function, Named,
+    Function, NO_ROOM, Named,
     files::function,
-    perf_map::{self, State},
+    perf_map::{self, Said, State},
 };
 use crate::profile::mappings::{Place, worker::Worker};
 
-/// Most memory that names of all processes take. One of usual length takes 250 bytes; the longest, of
+/// Most memory that names of all processes take, and most that is added each time that names are asked
+/// for. One of usual length takes 250 bytes; the longest, of
 /// which a program may write as many as it likes, take thirty times as many.
 const MAX_BYTES: usize = 16 * 1024 * 1024;
 
@@ -22,7 +23,8 @@ const MAX_BYTES: usize = 16 * 1024 * 1024;
 const ADDRESS_OVERHEAD: usize = 64;
 const PROCESS_OVERHEAD: usize = 128;
 
-/// A list is read no more often than this, however often it grows: it may be long.
+/// For addresses that are known a list is read no more often than this, however often it grows: it may
+/// be long.
 const EVERY: Duration = Duration::from_secs(1);
 
 /// What is known of a process.
@@ -30,8 +32,8 @@ const EVERY: Duration = Duration::from_secs(1);
 struct Known {
     /// As the list was when it was read. `None`: there is none.
     state: Option<State>,
-    /// `None` of those that the list says nothing of.
-    names: HashMap<u64, Option<Arc<[Function]>>>,
+    /// Of all addresses that were asked for.
+    names: HashMap<u64, Name>,
     /// How much memory all of it takes, about.
     bytes: usize,
     read: Instant,
@@ -39,21 +41,24 @@ struct Known {
 }
 
 impl Known {
-    fn clear(&mut self) {
-        self.names.clear();
-        self.bytes = PROCESS_OVERHEAD;
-    }
-
-    fn insert(&mut self, address: u64, name: Option<Arc<[Function]>>) {
-        self.bytes += bytes_of(name.as_deref());
-        if let Some(replaced) = self.names.insert(address, name) {
-            self.bytes -= bytes_of(replaced.as_deref());
+    /// Counts anew how much memory all of it takes: a name once for all addresses that have it.
+    fn count(&mut self) {
+        let mut seen = HashSet::new();
+        self.bytes = PROCESS_OVERHEAD + self.names.len() * ADDRESS_OVERHEAD;
+        for name in self.names.values() {
+            if let Said::Name(name) = name
+                && seen.insert(name.as_ptr())
+            {
+                self.bytes += super::bytes_of(name);
+            }
         }
     }
-}
 
-fn bytes_of(name: Option<&[Function]>) -> usize {
-    ADDRESS_OVERHEAD + name.map_or(0, super::bytes_of)
+    /// Whether reading the list again as it was would tell nothing else.
+    fn is_known(&self, address: u64) -> bool {
+        let name = self.names.get(&address);
+        name.is_some_and(|name| *name != Said::TooMuch)
+    }
 }
 
 /// What is known of processes.
@@ -64,8 +69,11 @@ pub(super) struct Jit {
     file: Arc<str>,
 }
 
+/// What a list says of an address.
+type Name = Said<Arc<[Function]>>;
+
 /// What came of reading a list: its state, and the names.
-type Read = Option<(State, Vec<Option<Arc<[Function]>>>)>;
+type Read = Option<(State, Vec<Name>)>;
 
 impl Jit {
     pub(super) fn new() -> Self {
@@ -85,32 +93,43 @@ impl Jit {
                 wanted.entry(*pid).or_default().insert(*address);
             }
         }
+        // Who asks for little leaves the rest to the others.
+        let mut wanted: Vec<_> = wanted.into_iter().collect();
+        wanted.sort_unstable_by_key(|(_, addresses)| addresses.len());
+        let mut room = MAX_BYTES;
+        let mut left = wanted.len();
         for (pid, addresses) in wanted {
             let mut addresses: Vec<u64> = addresses.into_iter().collect();
             addresses.sort_unstable();
-            self.learn_process(worker, pid, &addresses);
+            room -= self.learn_process(worker, pid, &addresses, room / left);
+            left -= 1;
         }
     }
 
-    fn learn_process(&mut self, worker: &Worker, pid: u32, addresses: &[u64]) {
+    /// Returns how much of the room its names take.
+    fn learn_process(
+        &mut self,
+        worker: &Worker,
+        pid: u32,
+        addresses: &[u64],
+        room: usize,
+    ) -> usize {
         let known = self.known.get_mut(&pid);
         let before = known.and_then(|known| {
             known.used = self.tick;
             let is_recent = known.read.elapsed() < EVERY;
-            let is_all_known = addresses
-                .iter()
-                .all(|address| known.names.contains_key(address));
+            let is_all_known = addresses.iter().all(|address| known.is_known(*address));
             Some((known.state?, is_recent, is_all_known))
         });
-        if before.is_some_and(|(_, is_recent, _)| is_recent) {
-            return;
+        if before.is_some_and(|(_, is_recent, is_all_known)| is_recent && is_all_known) {
+            return 0;
         }
         let unchanged = before.and_then(|(state, _, is_all)| is_all.then_some(state));
         let user = before.and_then(|(state, ..)| state.user);
         let asked = addresses.to_vec();
-        let read = worker.run(move || read(pid, &asked, unchanged, user));
-        let Ok(found) = read else {
-            return;
+        let read = worker.run(move || read(pid, &asked, unchanged, user, room));
+        let Ok((found, taken)) = read else {
+            return 0;
         };
         match found {
             Found::Unchanged => {
@@ -120,6 +139,7 @@ impl Jit {
             }
             Found::Read(read) => self.add(pid, addresses, read),
         }
+        taken
     }
 
     fn add(&mut self, pid: u32, addresses: &[u64], read: Read) {
@@ -135,23 +155,25 @@ impl Jit {
             used: self.tick,
         });
         if known.state != state {
-            known.clear();
+            known.names.clear();
         }
         known.state = state;
         known.read = Instant::now();
         for (address, name) in addresses.iter().zip(names) {
-            known.insert(*address, name);
+            known.names.insert(*address, name);
         }
+        known.count();
     }
 
     /// The name of an address; why not, if it is not known.
     pub(super) fn of(&self, pid: u32, address: u64) -> (Named, Option<&'static str>) {
         let known = self.known.get(&pid);
-        let functions = known.and_then(|known| known.names.get(&address)?.clone());
-        let problem = match &known {
-            _ if functions.is_some() => None,
-            Some(Known { state: Some(_), .. }) => Some("not_in_perf_map"),
-            _ => Some("no_perf_map"),
+        let name = known.and_then(|known| known.names.get(&address));
+        let (functions, problem) = match (name, known) {
+            (Some(Said::Name(functions)), _) => (Some(Arc::clone(functions)), None),
+            (Some(Said::TooMuch), _) => (None, Some(NO_ROOM)),
+            (_, Some(Known { state: Some(_), .. })) => (None, Some("not_in_perf_map")),
+            _ => (None, Some("no_perf_map")),
         };
         let named = Named {
             functions: functions.unwrap_or_default(),
@@ -188,18 +210,50 @@ enum Found {
     Read(Read),
 }
 
-fn read(pid: u32, addresses: &[u64], unchanged: Option<State>, user: Option<u32>) -> Found {
+/// What is found, and how much of the room its names take.
+fn read(
+    pid: u32,
+    addresses: &[u64],
+    unchanged: Option<State>,
+    user: Option<u32>,
+    room: usize,
+) -> (Found, usize) {
     match perf_map::open(pid, user) {
-        Ok((_, state)) if Some(state) == unchanged => Found::Unchanged,
+        Ok((_, state)) if Some(state) == unchanged => (Found::Unchanged, 0),
         Ok((list, state)) => {
-            let names = perf_map::look_up(list, addresses).into_iter();
-            let names = names.map(|name| name.map(|name| function(&name)));
-            Found::Read(Some((state, names.collect())))
+            let said = perf_map::look_up(list, addresses, room);
+            let (names, taken) = functions(&said, room);
+            (Found::Read(Some((state, names))), taken)
         }
         // What was known of a process holds when it has ended and its list is gone.
-        Err(_) if unchanged.is_some() && !perf_map::is_alive(pid) => Found::Unchanged,
-        Err(_) => Found::Read(None),
+        Err(_) if unchanged.is_some() && !perf_map::is_alive(pid) => (Found::Unchanged, 0),
+        Err(_) => (Found::Read(None), 0),
     }
+}
+
+/// Functions of names, each made once, as many as there is room for; and how much of it they take.
+fn functions(said: &[Said<Arc<[u8]>>], room: usize) -> (Vec<Name>, usize) {
+    let mut made: HashMap<*const u8, Name> = HashMap::new();
+    let mut taken = 0;
+    let mut make = |name: &[u8]| {
+        let function = function(name);
+        let bytes = super::bytes_of(&function);
+        if taken + bytes > room {
+            return Said::TooMuch;
+        }
+        taken += bytes;
+        Said::Name(function)
+    };
+    let names = said.iter().map(|said| match said {
+        Said::Name(name) => made
+            .entry(name.as_ptr())
+            .or_insert_with(|| make(name))
+            .clone(),
+        Said::Nothing => Said::Nothing,
+        Said::TooMuch => Said::TooMuch,
+    });
+    let names = names.collect();
+    (names, taken)
 }
 
 #[cfg(test)]
@@ -210,9 +264,8 @@ mod tests {
     fn long_names_are_bounded_by_what_they_take() {
         let mut jit = Jit::new();
         let addresses: Vec<u64> = (0..1000).collect();
-        // Shared here, and counted for each address: they are different ones in a list.
-        let long = function("n".repeat(4000).as_bytes());
-        let name = |_: &u64| Some(Arc::clone(&long));
+        let long = "n".repeat(4000);
+        let name = |_: &u64| Said::Name(function(long.as_bytes()));
         for pid in 1..=8 {
             jit.tick += 1;
             let names = addresses.iter().map(name).collect();
@@ -230,5 +283,35 @@ mod tests {
         assert_eq!(named.functions.len(), 1, "the last one is kept");
         let (named, _) = jit.of(1, 7);
         assert_eq!(named.functions.len(), 0);
+    }
+
+    #[test]
+    fn addresses_of_a_line_share_its_name() {
+        let mut jit = Jit::new();
+        let line: Arc<[u8]> = vec![b'n'; 4000].into();
+        let addresses: Vec<u64> = (0..200).collect();
+        let said = vec![Said::Name(line); addresses.len()];
+        let (names, taken) = functions(&said, MAX_BYTES);
+        assert!((4000..10_000).contains(&taken), "{taken}");
+        jit.add(1, &addresses, Some((State::default(), names)));
+        let (first, last) = (jit.of(1, 0).0, jit.of(1, 199).0);
+        assert!(Arc::ptr_eq(&first.functions, &last.functions));
+        let bytes = PROCESS_OVERHEAD + addresses.len() * ADDRESS_OVERHEAD + taken;
+        assert_eq!(jit.bytes(), bytes);
+    }
+
+    #[test]
+    fn names_without_room_are_asked_for_again() {
+        let mut jit = Jit::new();
+        let lines = (0..10).map(|_| Said::Name(vec![b'n'; 4000].into()));
+        let said: Vec<Said<Arc<[u8]>>> = lines.collect();
+        let (names, taken) = functions(&said, 20_000);
+        assert!((4000..=20_000).contains(&taken), "{taken}");
+        let addresses: Vec<u64> = (0..10).collect();
+        jit.add(1, &addresses, Some((State::default(), names)));
+        assert_eq!(jit.of(1, 0).1, None);
+        assert_eq!(jit.of(1, 9).1, Some(NO_ROOM));
+        assert!(jit.known[&1].is_known(0));
+        assert!(!jit.known[&1].is_known(9));
     }
 }

@@ -54,7 +54,7 @@ pub(super) fn look_up(list: impl Read, addresses: &[u64]) -> Vec<Known> {
             *best = Some((start, name.to_owned()));
         }
     }
-    let answers = nearest.answers(|_| None);
+    let answers = nearest.answers(0, |_| None);
     let mut before: Option<(u64, String)> = None;
     let each = answers.into_iter().zip(names);
     each.map(|(answer, name)| {

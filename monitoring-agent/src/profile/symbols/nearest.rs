@@ -1,6 +1,8 @@
 //! Which symbol each of some addresses belongs to, of symbols that come by in any order and are not
 //! kept; and how far around each address the answer is the same. Knows no file format.
 
+use std::sync::Arc;
+
 /// A symbol without a length ends where another one begins; not even so it reaches further than this.
 const OPEN_BYTES: u64 = 1024 * 1024;
 
@@ -33,7 +35,7 @@ pub(super) struct Answer {
     /// … to here, exclusive, have the same answer.
     pub(super) end: u64,
     /// The symbol's name. `None`: there is none.
-    pub(super) name: Option<Vec<u8>>,
+    pub(super) name: Option<Arc<[u8]>>,
 }
 
 /// What is known of an address so far.
@@ -114,8 +116,14 @@ impl Nearest {
         }
     }
 
-    /// What came of it, in the order of the addresses. `name` reads a name.
-    pub(super) fn answers(mut self, name: impl Fn(u32) -> Option<Vec<u8>>) -> Vec<Answer> {
+    /// What came of it, in the order of the addresses. `name` reads a name, once for all addresses
+    /// that follow each other in its symbol. The answers end where the names would take more than
+    /// `room` bytes.
+    pub(super) fn answers(
+        mut self,
+        room: usize,
+        name: impl Fn(u32) -> Option<Vec<u8>>,
+    ) -> Vec<Answer> {
         // What is before one address is before all that follow.
         let (mut after, mut open, mut label) = (0, None, None);
         for best in &mut self.best {
@@ -136,12 +144,29 @@ impl Nearest {
             best.before = before;
         }
         let each = self.addresses.iter().zip(&self.best);
-        each.map(|(address, best)| answer(*address, best, &name))
-            .collect()
+        let mut taken = 0;
+        let mut last: Option<(u32, Option<Arc<[u8]>>)> = None;
+        let mut answers = Vec::new();
+        for (address, best) in each {
+            let answer = answer(*address, best, |place| match &last {
+                Some((read, name)) if *read == place => name.clone(),
+                _ => {
+                    let found: Option<Arc<[u8]>> = name(place).map(Arc::from);
+                    taken += found.as_ref().map_or(0, |name| name.len());
+                    last = Some((place, found.clone()));
+                    found
+                }
+            });
+            if taken > room {
+                break;
+            }
+            answers.push(answer);
+        }
+        answers
     }
 }
 
-fn answer(address: u64, best: &Best, name: impl Fn(u32) -> Option<Vec<u8>>) -> Answer {
+fn answer(address: u64, best: &Best, name: impl FnOnce(u32) -> Option<Arc<[u8]>>) -> Answer {
     if let Some(symbol) = best.within {
         let end = symbol.start.saturating_add(symbol.length);
         return Answer {
@@ -184,6 +209,8 @@ fn is_better(symbol: &Symbol, than: Option<&Symbol>) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
     use proptest::prelude::*;
 
     use super::*;
@@ -202,7 +229,7 @@ mod tests {
         for symbol in symbols {
             nearest.add(symbol);
         }
-        nearest.answers(|name| Some(name.to_string().into_bytes()))
+        nearest.answers(usize::MAX, |name| Some(name.to_string().into_bytes()))
     }
 
     #[test]
@@ -222,7 +249,7 @@ mod tests {
             let want = Answer {
                 start,
                 end,
-                name: name.map(|name| name.as_bytes().to_vec()),
+                name: name.map(|name| name.as_bytes().into()),
             };
             assert_eq!(look_up(&symbols, &[address]), [want], "{address}");
         };
@@ -238,6 +265,41 @@ mod tests {
         check(60, 60, 70, None);
         check(79, 70, 70 + OPEN_BYTES, Some("9"));
         check(70 + OPEN_BYTES, 70 + OPEN_BYTES, u64::MAX, None);
+    }
+
+    #[test]
+    fn a_name_is_read_once_and_kept_once() {
+        let mut nearest = Nearest::new(&[10, 11, 12, 25, 30]);
+        for symbol in [symbol(10, 10, 1, 1), symbol(20, 8, 2, 1)] {
+            nearest.add(&symbol);
+        }
+        let reads = Cell::new(0);
+        let answers = nearest.answers(8000, |_| {
+            reads.set(reads.get() + 1);
+            Some(vec![b'n'; 4000])
+        });
+        assert_eq!(reads.get(), 2);
+        let names: Vec<_> = answers.iter().map(|answer| answer.name.as_ref()).collect();
+        let [Some(first), Some(second), Some(third), Some(other), None] = names[..] else {
+            panic!("{names:?}");
+        };
+        assert!(Arc::ptr_eq(first, second) && Arc::ptr_eq(first, third));
+        assert!(!Arc::ptr_eq(first, other));
+    }
+
+    #[test]
+    fn answers_end_where_names_have_no_room() {
+        let addresses: Vec<u64> = (0..1000).collect();
+        let mut nearest = Nearest::new(&addresses);
+        for (address, name) in addresses.iter().zip(0..) {
+            nearest.add(&symbol(*address, 1, name, 1));
+        }
+        let reads = Cell::new(0);
+        let answers = nearest.answers(10 * 4000, |_| {
+            reads.set(reads.get() + 1);
+            Some(vec![b'n'; 4000])
+        });
+        assert_eq!((answers.len(), reads.get()), (10, 11));
     }
 
     proptest! {

@@ -6,8 +6,10 @@ use std::{
     ffi::OsString,
     fs::{self, File},
     io::{self, Read},
+    mem,
     os::unix::fs::MetadataExt as _,
     path::Path,
+    sync::Arc,
     time::{Duration, SystemTime},
 };
 
@@ -114,9 +116,22 @@ fn inside(status: &str) -> Option<(u32, u32)> {
     Some((number.parse().ok()?, user.parse().ok()?))
 }
 
+/// What a list says of an address.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) enum Said<T> {
+    #[default]
+    Nothing,
+    /// One name for all addresses of a line.
+    Name(T),
+    /// A name for which there is no room.
+    TooMuch,
+}
+
 /// Looks addresses up, which are in ascending order. What is written last holds: memory is used again.
-pub(super) fn look_up(list: impl Read, addresses: &[u64]) -> Vec<Option<Vec<u8>>> {
-    let mut names = vec![None; addresses.len()];
+/// Names that hold take at most `room` bytes at a time.
+pub(super) fn look_up(list: impl Read, addresses: &[u64], room: usize) -> Vec<Said<Arc<[u8]>>> {
+    let mut names: Vec<Said<Arc<[u8]>>> = vec![Said::Nothing; addresses.len()];
+    let mut taken = 0;
     let mut lines = Lines::new(list.take(MAX_BYTES), LINE_BYTES);
     let mut steps = 0;
     while let Some(line) = lines.next() {
@@ -126,10 +141,24 @@ pub(super) fn look_up(list: impl Read, addresses: &[u64]) -> Vec<Option<Vec<u8>>
         let end = start.saturating_add(length);
         let from = addresses.partition_point(|address| *address < start);
         let to = addresses.partition_point(|address| *address < end);
-        for best in names.get_mut(from..to).unwrap_or_default() {
-            *best = Some(name.to_vec());
+        let within = names.get_mut(from..to).unwrap_or_default();
+        steps += within.len();
+        for best in &mut *within {
+            if let Said::Name(replaced) = mem::take(best)
+                && Arc::strong_count(&replaced) == 1
+            {
+                taken -= replaced.len();
+            }
         }
-        steps += to.saturating_sub(from);
+        if !within.is_empty() {
+            let is_room = taken + name.len() <= room;
+            taken += if is_room { name.len() } else { 0 };
+            within.fill(if is_room {
+                Said::Name(name.into())
+            } else {
+                Said::TooMuch
+            });
+        }
         if steps > MAX_STEPS {
             break;
         }
@@ -191,17 +220,39 @@ mod tests {
         let names = look_up(
             &list[..],
             &[0xfff, 0x1000, 0x1007, 0x1008, 0x1017, 0x1018, 0x2000],
+            usize::MAX,
         );
-        let names: Vec<_> = names
-            .iter()
-            .map(|name| {
-                name.as_deref()
-                    .map(|name| std::str::from_utf8(name).unwrap())
-            })
-            .collect();
-        let first = Some("first one");
-        let (second, third) = (Some("second"), Some("third"));
-        assert_eq!(names, [None, first, first, third, third, second, None]);
+        let nothing = Said::Nothing;
+        let [first, second, third] = ["first one", "second", "third"].map(said);
+        let want = [&nothing, &first, &first, &third, &third, &second, &nothing];
+        assert_eq!(names.iter().collect::<Vec<_>>(), want);
+    }
+
+    #[test]
+    fn a_name_is_kept_once_and_only_where_there_is_room() {
+        let name = "n".repeat(4000);
+        // A line for all addresses, one for a part of them, one more for that, and the last for half
+        // of that.
+        let list = format!("0 400 {name}\n100 200 {name}\n100 200 other\n100 100 {name}\n");
+        let addresses: Vec<u64> = (0..0x400).collect();
+        let names = look_up(list.as_bytes(), &addresses, 4005);
+        let (all, other) = (said(&name), said("other"));
+        assert_eq!(names[0], all);
+        // For the second there was no room, until the third took its place.
+        assert_eq!(names[0x200], other);
+        assert_eq!(names[0x100], Said::TooMuch);
+        let (Said::Name(first), Said::Name(last)) = (&names[0], &names[0x3ff]) else {
+            panic!("{names:?}");
+        };
+        assert!(Arc::ptr_eq(first, last));
+        // What no address has any more gives its room to others.
+        let list = format!("0 400 {name}\n0 400 {name}\n0 400 other\n");
+        let names = look_up(list.as_bytes(), &addresses, 4000);
+        assert!(names.iter().all(|name| *name == other));
+    }
+
+    fn said(name: &str) -> Said<Arc<[u8]>> {
+        Said::Name(name.as_bytes().into())
     }
 
     #[test]
@@ -220,7 +271,7 @@ mod tests {
         #[test]
         fn any_list_is_survived(list: Vec<u8>, mut addresses: Vec<u64>) {
             addresses.sort_unstable();
-            prop_assert_eq!(look_up(&list[..], &addresses).len(), addresses.len());
+            prop_assert_eq!(look_up(&list[..], &addresses, 100).len(), addresses.len());
         }
     }
 }

@@ -40,11 +40,13 @@ const PATH_CHARS: usize = 512;
 const PIECE_BYTES: usize = 256 * 1024;
 
 /// The functions at some addresses of a file, those first that were inlined innermost. `None` for
-/// addresses of which the debug information says nothing; an error if there is none, or too much.
+/// addresses of which the debug information says nothing; an error if there is none, or too much. They
+/// end behind the one with which they take more than `room` bytes.
 pub(super) fn look_up(
     bytes: &Bytes,
     elf: &Elf<'_>,
     addresses: &[u64],
+    room: usize,
 ) -> Result<Vec<Option<Arc<[Function]>>>, Problem> {
     let copy = copy(bytes, elf)?;
     let path = PathBuf::from(format!("/proc/self/fd/{}", copy.as_raw_fd()));
@@ -57,7 +59,17 @@ pub(super) fn look_up(
     let source = Sources::Elf(Source::new(path));
     let found = symbolizer.symbolize(&source, Input::VirtOffset(addresses));
     let found = found.map_err(|_| Problem::Torn)?;
-    Ok(found.iter().map(functions).collect())
+    let mut taken = 0;
+    let mut all = Vec::new();
+    for found in &found {
+        let functions = functions(found);
+        taken += functions.as_deref().map_or(0, super::bytes_of);
+        all.push(functions);
+        if taken > room {
+            break;
+        }
+    }
+    Ok(all)
 }
 
 fn functions(found: &Symbolized<'_>) -> Option<Arc<[Function]>> {
@@ -170,7 +182,7 @@ mod tests {
         let look = |whole: Vec<u8>| {
             let bytes = Bytes::Memory(whole);
             let elf = Elf::read(&bytes)?;
-            look_up(&bytes, &elf, &addresses)
+            look_up(&bytes, &elf, &addresses, usize::MAX)
         };
         let found = look(whole.clone()).unwrap();
         assert!(found.iter().flatten().any(|functions| functions.len() == 2));
@@ -189,6 +201,17 @@ mod tests {
     }
 
     #[test]
+    fn functions_end_where_they_have_no_room() {
+        let bytes = Bytes::Memory(program());
+        let elf = Elf::read(&bytes).unwrap();
+        let addresses: Vec<u64> = (0x1000..0x1300).collect();
+        let found = look_up(&bytes, &elf, &addresses, 0).unwrap();
+        let named = found.iter().flatten().count();
+        assert_eq!(named, 1);
+        assert!(found.len() < addresses.len() && found[found.len() - 1].is_some());
+    }
+
+    #[test]
     fn too_much_debug_information_is_not_copied() {
         let mut whole = program();
         let bytes = Bytes::Memory(whole.clone());
@@ -199,6 +222,9 @@ mod tests {
         whole[last..last + 8].copy_from_slice(&(MAX_BYTES + 1).to_ne_bytes());
         let bytes = Bytes::Memory(whole);
         let elf = Elf::read(&bytes).unwrap();
-        assert_eq!(look_up(&bytes, &elf, &[0x1000]), Err(Problem::Torn));
+        assert_eq!(
+            look_up(&bytes, &elf, &[0x1000], usize::MAX),
+            Err(Problem::Torn)
+        );
     }
 }

@@ -2,7 +2,11 @@
 
 mod peer;
 
-use std::{fs, io::Write as _, process::Command};
+use std::{
+    fs,
+    io::Write as _,
+    process::{Command, Stdio},
+};
 
 use super::*;
 use crate::{
@@ -259,6 +263,43 @@ fn lists_of_compilers_are_read_again_when_they_grow() {
         std::thread::yield_now();
     }
     assert_eq!(name(0x2010).as_deref(), Some("second"));
+    fs::remove_file(&path).unwrap();
+}
+
+#[test]
+fn a_list_is_read_at_once_for_addresses_that_were_not_asked_for() {
+    let mut child = Command::new("cat").stdin(Stdio::piped()).spawn().unwrap();
+    let pid = child.id();
+    let path = format!("/tmp/perf-{pid}.map");
+    let long = "n".repeat(4000);
+    fs::write(&path, format!("1000 100 first\n2000 100 {long}\n")).unwrap();
+    let symbols = Symbols::new();
+    let name = |addresses: &[u64]| {
+        let places: Vec<Place> = addresses
+            .iter()
+            .map(|address| Place::Jit {
+                pid,
+                address: *address,
+            })
+            .collect();
+        symbols.name(&places, &[])
+    };
+    assert_eq!(&*name(&[0x1010])[0].functions[0].name, "first");
+    let before = symbols.stats().memory_bytes;
+    // The list is as it was a moment ago.
+    let addresses: Vec<u64> = (0x2000..0x2100).collect();
+    let named = name(&addresses);
+    let (first, all) = (&named[0].functions, named.iter());
+    assert_eq!(first.len(), 1);
+    // The name is kept once, whatever a program asks for in its line.
+    assert!(
+        all.clone()
+            .all(|named| Arc::ptr_eq(&named.functions, first))
+    );
+    let taken = symbols.stats().memory_bytes - before;
+    assert!(taken < 256 * 100 + 10_000, "{taken}");
+    child.kill().unwrap();
+    child.wait().unwrap();
     fs::remove_file(&path).unwrap();
 }
 

@@ -9,13 +9,13 @@ use std::{
 
 use super::{
     super::{
-        Function,
+        Function, NO_ROOM,
         bytes::Bytes,
         demangle::demangled,
         elf::{self, Elf, Problem, Segment},
         source_lines,
     },
-    Found,
+    Found, bytes_of,
 };
 use crate::{printable::printable, profile::mappings::FileRef};
 
@@ -56,6 +56,14 @@ pub(super) struct Read {
     pub(super) problem: Option<&'static str>,
 }
 
+impl Read {
+    /// How much memory its ranges take, about.
+    pub(super) fn bytes(&self) -> usize {
+        let each = self.ranges.iter().map(|range| bytes_of(&range.function));
+        each.sum()
+    }
+}
+
 /// What came of it.
 #[derive(Debug)]
 pub(super) enum Outcome {
@@ -67,12 +75,14 @@ pub(super) enum Outcome {
 }
 
 /// Names of what is at some offsets of a file, in ascending order: of all, or of those that are
-/// missing if it is in the state in which others were found `before`. May wait without end.
+/// missing if it is in the state in which others were found `before`. Those have none for which the
+/// names would take more than `room` bytes. May wait without end.
 pub(super) fn read(
     file: &FileRef,
     offsets: &[u64],
     before: Option<&(State, Vec<u64>)>,
     lines: bool,
+    room: usize,
 ) -> Outcome {
     let Ok(state) = file.metadata().map(|inode| State::of(&inode)) else {
         return Outcome::Failed("no_file");
@@ -92,9 +102,9 @@ pub(super) fn read(
         state: Some(state),
         ..Read::default()
     };
-    read.problem = names(&Bytes::File(file), offsets, lines, &mut read)
-        .err()
-        .map(reason);
+    if let Err(problem) = names(&Bytes::File(file), offsets, lines, room, &mut read) {
+        read.problem = Some(reason(problem));
+    }
     Outcome::Read(read)
 }
 
@@ -105,11 +115,13 @@ pub(super) fn reason(problem: Problem) -> &'static str {
     }
 }
 
-/// Names of what is at some offsets of a file, and of all that has the same names.
+/// Names of what is at some offsets of a file, and of all that has the same names, as far as they take
+/// at most `room` bytes.
 pub(super) fn names(
     bytes: &Bytes,
     offsets: &[u64],
     lines: bool,
+    mut room: usize,
     read: &mut Read,
 ) -> Result<(), Problem> {
     let elf = Elf::read(bytes)?;
@@ -130,11 +142,19 @@ pub(super) fn names(
         (Some(debug), Some(debug_elf)) => (debug, debug_elf),
         _ => (bytes, &elf),
     };
-    let answers = elf.look_up(&addresses)?.unwrap_or_default();
-    let lines = lines.then(|| source_lines::look_up(bytes, elf, &addresses).ok());
+    let answers = elf.look_up(&addresses, room)?;
+    if answers
+        .as_ref()
+        .is_some_and(|answers| answers.len() < addresses.len())
+    {
+        read.problem = Some(NO_ROOM);
+    }
+    let answers = answers.unwrap_or_default();
+    addresses.truncate(answers.len());
+    let lines = lines.then(|| source_lines::look_up(bytes, elf, &addresses, room).ok());
     let mut lines = lines.flatten().map(Vec::into_iter);
     for (answer, address) in answers.into_iter().zip(addresses) {
-        let symbol = |name: Option<Vec<u8>>| name.map(|name| function(&name));
+        let symbol = |name: Option<Arc<[u8]>>| name.map(|name| function(&name));
         let range = match &mut lines {
             // Each address has a line of its own.
             Some(lines) => Range {
@@ -156,6 +176,11 @@ pub(super) fn names(
                 function: symbol(answer.name),
             },
         };
+        let Some(left) = room.checked_sub(bytes_of(&range.function)) else {
+            read.problem = Some(NO_ROOM);
+            break;
+        };
+        room = left;
         read.ranges.push(range);
     }
     Ok(())
@@ -187,4 +212,30 @@ fn debug_file(build_id: &str) -> io::Result<File> {
         return Err(io::ErrorKind::InvalidInput.into());
     }
     Ok(file)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_end_where_there_is_no_room_for_them() {
+        let program = File::open(std::env::current_exe().unwrap()).unwrap();
+        let bytes = Bytes::File(program);
+        let length = 4 * 1024 * 1024;
+        let offsets: Vec<u64> = (0..length).step_by(256).collect();
+        let read = |room: usize| {
+            let mut read = Read::default();
+            names(&bytes, &offsets, false, room, &mut read).unwrap();
+            read
+        };
+        let whole = read(usize::MAX);
+        assert_eq!(whole.problem, None);
+        let room = whole.bytes() / 2;
+        let half = read(room);
+        assert_eq!(half.problem, Some(NO_ROOM));
+        assert!((room / 2..=room).contains(&half.bytes()), "{room}");
+        let last = half.ranges.len() - 1;
+        assert_eq!(half.ranges[last].function, whole.ranges[last].function);
+    }
 }

@@ -59,10 +59,11 @@ fn addresses(file: &object::File<'_>) -> Vec<u64> {
 
 fn ours(path: &Path, addresses: &[u64]) -> Vec<Said> {
     let bytes = Bytes::File(File::open(path).unwrap());
-    let answers = Elf::read(&bytes).unwrap().look_up(addresses).unwrap();
+    let elf = Elf::read(&bytes).unwrap();
+    let answers = elf.look_up(addresses, usize::MAX).unwrap();
     let answers = answers.unwrap().into_iter();
     let said = answers.map(|answer| {
-        let name = String::from_utf8(answer.name?).unwrap();
+        let name = String::from_utf8(answer.name?.to_vec()).unwrap();
         Some((answer.start, name))
     });
     said.collect()
