@@ -22,8 +22,8 @@ use crate::{
 };
 
 /// Most memory that names of all files take, and most that is added each time that names are asked for.
-/// A node's programs call some ten thousand functions, of
-/// 200 bytes each; those of large C++ libraries take a kilobyte.
+/// A node's programs call some ten thousand functions, of 200 bytes each; those of large C++ libraries
+/// take a kilobyte.
 const MAX_BYTES: usize = 32 * 1024 * 1024;
 
 /// Most files that are known.

@@ -15,8 +15,8 @@ use super::{
 use crate::profile::mappings::{Place, worker::Worker};
 
 /// Most memory that names of all processes take, and most that is added each time that names are asked
-/// for. One of usual length takes 250 bytes; the longest, of
-/// which a program may write as many as it likes, take thirty times as many.
+/// for. One of usual length takes 250 bytes; the longest, of which a program may write as many as it
+/// likes, take thirty times as many.
 const MAX_BYTES: usize = 16 * 1024 * 1024;
 
 /// What an address takes in a table beside its name, and a process beside its addresses, about.
@@ -124,10 +124,9 @@ impl Jit {
         if before.is_some_and(|(_, is_recent, is_all_known)| is_recent && is_all_known) {
             return 0;
         }
-        let unchanged = before.and_then(|(state, _, is_all)| is_all.then_some(state));
-        let user = before.and_then(|(state, ..)| state.user);
+        let before = before.map(|(state, _, is_all_known)| (state, is_all_known));
         let asked = addresses.to_vec();
-        let read = worker.run(move || read(pid, &asked, unchanged, user, room));
+        let read = worker.run(move || read(pid, &asked, before, room));
         let Ok((found, taken)) = read else {
             return 0;
         };
@@ -205,28 +204,24 @@ impl Jit {
 }
 
 enum Found {
-    /// It is the list that was read before.
+    /// Nothing is to be learnt: what is known holds.
     Unchanged,
     Read(Read),
 }
 
-/// What is found, and how much of the room its names take.
-fn read(
-    pid: u32,
-    addresses: &[u64],
-    unchanged: Option<State>,
-    user: Option<u32>,
-    room: usize,
-) -> (Found, usize) {
+/// What is found, and how much of the room its names take. `before`: the state in which the list was
+/// read, and whether that told of all addresses.
+fn read(pid: u32, addresses: &[u64], before: Option<(State, bool)>, room: usize) -> (Found, usize) {
+    let user = before.and_then(|(state, _)| state.user);
     match perf_map::open(pid, user) {
-        Ok((_, state)) if Some(state) == unchanged => (Found::Unchanged, 0),
+        Ok((_, state)) if Some((state, true)) == before => (Found::Unchanged, 0),
         Ok((list, state)) => {
             let said = perf_map::look_up(list, addresses, room);
             let (names, taken) = functions(&said, room);
             (Found::Read(Some((state, names))), taken)
         }
         // What was known of a process holds when it has ended and its list is gone.
-        Err(_) if unchanged.is_some() && !perf_map::is_alive(pid) => (Found::Unchanged, 0),
+        Err(_) if before.is_some() && !perf_map::is_alive(pid) => (Found::Unchanged, 0),
         Err(_) => (Found::Read(None), 0),
     }
 }
@@ -235,7 +230,7 @@ fn read(
 fn functions(said: &[Said<Arc<[u8]>>], room: usize) -> (Vec<Name>, usize) {
     let mut made: HashMap<*const u8, Name> = HashMap::new();
     let mut taken = 0;
-    let mut make = |name: &[u8]| {
+    let mut convert = |name: &[u8]| {
         let function = function(name);
         let bytes = super::bytes_of(&function);
         if taken + bytes > room {
@@ -247,7 +242,7 @@ fn functions(said: &[Said<Arc<[u8]>>], room: usize) -> (Vec<Name>, usize) {
     let names = said.iter().map(|said| match said {
         Said::Name(name) => made
             .entry(name.as_ptr())
-            .or_insert_with(|| make(name))
+            .or_insert_with(|| convert(name))
             .clone(),
         Said::Nothing => Said::Nothing,
         Said::TooMuch => Said::TooMuch,

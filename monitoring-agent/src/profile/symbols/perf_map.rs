@@ -241,10 +241,10 @@ mod tests {
         // For the second there was no room, until the third took its place.
         assert_eq!(names[0x200], other);
         assert_eq!(names[0x100], Said::TooMuch);
-        let (Said::Name(first), Said::Name(last)) = (&names[0], &names[0x3ff]) else {
+        let (Said::Name(lowest), Said::Name(highest)) = (&names[0], &names[0x3ff]) else {
             panic!("{names:?}");
         };
-        assert!(Arc::ptr_eq(first, last));
+        assert!(Arc::ptr_eq(lowest, highest));
         // What no address has any more gives its room to others.
         let list = format!("0 400 {name}\n0 400 {name}\n0 400 other\n");
         let names = look_up(list.as_bytes(), &addresses, 4000);

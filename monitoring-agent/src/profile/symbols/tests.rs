@@ -301,6 +301,10 @@ fn a_list_is_read_at_once_for_addresses_that_were_not_asked_for() {
     child.kill().unwrap();
     child.wait().unwrap();
     fs::remove_file(&path).unwrap();
+    // What is known holds behind its end, whatever else is asked for.
+    let named = name(&[0x1010, 0x3000]);
+    assert_eq!(&*named[0].functions[0].name, "first");
+    assert!(named[1].functions.is_empty());
 }
 
 #[test]
