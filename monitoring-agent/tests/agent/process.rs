@@ -1,6 +1,7 @@
 //! Starts the agent and talks HTTP to it.
 
 use std::{
+    fs,
     io::{self, Read as _, Write as _},
     net::TcpStream,
     path::Path,
@@ -55,8 +56,17 @@ impl Agent {
         if !text.contains("[sources.profile]") {
             text.push_str("\n[sources.profile]\nhistory = false\n");
         }
-        std::fs::write(&file, text).unwrap();
+        fs::write(&file, text).unwrap();
         Self::start(&["--config", file.to_str().unwrap()])
+    }
+
+    /// A figure of its `/proc/PID/status`, in KiB.
+    pub(crate) fn status_kib(&self, key: &str) -> u64 {
+        let status =
+            fs::read_to_string(format!("/proc/{}/status", self.process.child.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix(key));
+        let number = line.and_then(|line| line.split_whitespace().nth(1));
+        number.unwrap().parse().unwrap()
     }
 
     pub(crate) fn get(&self, path: &str) -> (u16, String) {

@@ -71,14 +71,6 @@ impl Drop for Stopping<'_> {
     }
 }
 
-/// A figure of the agent's `/proc/PID/status`, in KiB.
-fn memory_kib(agent: &Agent, key: &str) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{}/status", agent.process.child.id())).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix(key));
-    let number = line.and_then(|line| line.split_whitespace().nth(1));
-    number.unwrap().parse().unwrap()
-}
-
 /// What names and mappings take, in KiB.
 fn known_kib(agent: &Agent) -> u64 {
     let bytes = sum(&agent.fresh_metrics(), "profile_memory_bytes", "part=");
@@ -138,17 +130,17 @@ fn captures(agent: &Agent, started: &AtomicU64) -> Vec<Profile> {
         let capture = Capture::begin(agent, PPROF, SECONDS, &format!("hz={HERTZ}"));
         let (now, quarter) = (Instant::now(), Duration::from_secs(SECONDS.into()) / 4);
         wait_until(now + quarter);
-        let early = memory_kib(agent, "VmRSS");
+        let early = agent.status_kib("VmRSS");
         wait_until(now + 3 * quarter);
-        let late = memory_kib(agent, "VmRSS");
+        let late = agent.status_kib("VmRSS");
         let profile = capture.profile();
         println!(
             "{:4.0} s, {} processes; resident {early} KiB, {late} KiB, at most {} KiB, {} KiB of its own, {} \
              KiB names and mappings",
             begun.elapsed().as_secs_f64(),
             started.load(Relaxed),
-            memory_kib(agent, "VmHWM"),
-            memory_kib(agent, "RssAnon"),
+            agent.status_kib("VmHWM"),
+            agent.status_kib("RssAnon"),
             known_kib(agent),
         );
         if profiles.is_empty() || begun.elapsed() < duration() / 8 {
