@@ -127,13 +127,58 @@ fn systemd_takes_the_unit() {
     let copy = folder.path().join("monitoring-agent.service");
     // The program is not installed here; the one that is built stands for it.
     let program = env!("CARGO_BIN_EXE_monitoring-agent");
-    let unit = text(UNIT).replace("/usr/local/bin/monitoring-agent", program);
+    let unit = text(UNIT).replace(
+        "ExecStart=monitoring-agent",
+        &format!("ExecStart={program}"),
+    );
     fs::write(&copy, unit).unwrap();
     let said = succeeds(Command::new("systemd-analyze").arg("verify").arg(&copy));
     assert!(!said.contains("monitoring-agent.service"), "{said}");
     let mut security = Command::new("systemd-analyze");
     security.args(["security", "--offline=true", "--threshold=45"]);
     succeeds(security.arg(&copy));
+}
+
+/// What `cargo deb` would put into a package is there, and the unit finds the agent where it is put.
+#[test]
+fn debian_packages_have_what_they_name() {
+    for package in ["monitoring-agent", "monitoring-tools"] {
+        let manifest: toml::Table = text(&format!("{package}/Cargo.toml")).parse().unwrap();
+        let programs: Vec<_> = manifest["bin"].as_array().unwrap().iter().collect();
+        let deb = &manifest["package"]["metadata"]["deb"];
+        let mut packed = Vec::new();
+        for asset in deb["assets"].as_array().unwrap() {
+            let [from, to, _mode] = [0, 1, 2].map(|place| asset[place].as_str().unwrap());
+            if let Some(program) = from.strip_prefix("target/release/") {
+                assert_eq!(to, "usr/bin/", "{program}");
+                packed.push(program);
+                continue;
+            }
+            let path = root().join(package).join(from);
+            let found = glob::glob(path.to_str().unwrap()).unwrap().count();
+            assert!(found > 0, "{package} has no {from}");
+        }
+        let named = programs.iter().map(|program| program["name"].as_str());
+        let mut named: Vec<_> = named.map(Option::unwrap).collect();
+        named.sort_unstable();
+        packed.sort_unstable();
+        assert_eq!(packed, named, "{package}");
+        if let Some(units) = deb.get("systemd-units") {
+            let folder = root().join(package);
+            let name = format!("{}.service", units["unit-name"].as_str().unwrap());
+            let unit = folder
+                .join(units["unit-scripts"].as_str().unwrap())
+                .join(name);
+            let unit =
+                fs::read_to_string(&unit).unwrap_or_else(|error| panic!("{unit:?}: {error}"));
+            assert!(unit.contains(&format!("\nExecStart={package}\n")), "{unit}");
+            let scripts = folder.join(deb["maintainer-scripts"].as_str().unwrap());
+            for script in ["postinst", "prerm", "postrm"] {
+                let script = fs::read_to_string(scripts.join(script)).unwrap();
+                assert!(script.contains("\n#DEBHELPER#\n"), "{script}");
+            }
+        }
+    }
 }
 
 #[test]
