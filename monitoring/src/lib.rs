@@ -195,6 +195,8 @@
 
 #![deny(missing_docs)]
 
+// For the agent it is a part of `otlp`.
+#[cfg_attr(not(feature = "transport"), allow(unreachable_pub))]
 mod backoff;
 mod cells;
 pub mod clock;
